@@ -1,0 +1,1 @@
+"""Frozen records, configuration, errors, telemetry and files: what every other room stands on."""

@@ -1,0 +1,124 @@
+"""Frozen dataclasses as configuration: to and from JSON, and `--set path=value` overrides.
+
+A recipe is a function that returns a whole config; the command line overrides single fields by their dotted path.
+An unknown path names its nearest neighbour. Values are checked against the field's annotation, and the owner's
+`__post_init__` checks the rest. No inheritance, no interpolation, no import by string.
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+C = TypeVar("C")
+
+
+def to_dict(config: Any) -> Any:
+    """A config as plain JSON values; a nested dataclass becomes a dict, a tuple a list."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, tuple | list):
+        return [to_dict(item) for item in config]
+    if isinstance(config, Mapping):
+        return {str(key): to_dict(value) for key, value in config.items()}
+    return config
+
+
+def to_json(config: Any) -> str:
+    """A config as indented JSON text."""
+    return json.dumps(to_dict(config), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_dict(kind: type[C], values: Mapping[str, Any], path: str = "") -> C:
+    """Build dataclass `kind` from plain values. ValueError names an unknown field's nearest neighbour."""
+    known = {f.name for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    for name in values:
+        if name not in known:
+            raise ValueError(_unknown(f"{path}{name}", (f"{path}{k}" for k in known)))
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _coerce(value, hints[name], f"{path}{name}") for name, value in values.items()})
+
+
+def override(config: C, assignments: Iterable[str]) -> C:
+    """`override(config, ["optimizer.lr=1e-3"])`: a copy with these fields changed. Values are JSON, else plain text."""
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes path=value, got {assignment!r}; e.g. --set optimizer.lr=1e-3")
+        config = _replace(config, path.strip().split("."), text.strip(), path.strip(), config)
+    return config
+
+
+def paths(config: Any, prefix: str = "") -> list[str]:
+    """Every dotted path that `override` accepts for this config."""
+    found: list[str] = []
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        nested = dataclasses.is_dataclass(value)
+        found += paths(value, f"{prefix}{f.name}.") if nested else [f"{prefix}{f.name}"]
+    return found
+
+
+def _replace(config: Any, keys: list[str], text: str, path: str, root: Any) -> Any:
+    names = {f.name for f in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set[str]()
+    if keys[0] not in names:
+        raise ValueError(_unknown(path, paths(root)))
+    current = getattr(config, keys[0])
+    if len(keys) > 1:
+        return dataclasses.replace(config, **{keys[0]: _replace(current, keys[1:], text, path, root)})
+    if dataclasses.is_dataclass(current):
+        inside = ", ".join(paths(current, f"{path}."))
+        raise ValueError(f"{path} is a group of settings, set one of: {inside}")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = {"None": None, "True": True, "False": False}.get(text, text)
+    hint = typing.get_type_hints(type(config))[keys[0]]
+    return dataclasses.replace(config, **{keys[0]: _coerce(value, hint, path)})
+
+
+def _coerce(value: Any, hint: Any, path: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _coerce_union(value, args, path)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else from_dict(hint, value, f"{path}.")
+    if origin is typing.Literal:
+        if value in args:
+            return value
+        raise ValueError(f"{path} is one of {', '.join(map(repr, args))}; got {value!r}")
+    if origin is tuple:
+        if isinstance(value, list | tuple):
+            inner = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
+            if len(inner) == len(value):
+                return tuple(_coerce(v, h, f"{path}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
+        raise ValueError(f"{path} expects a JSON list for {hint}, got {value!r}")
+    if origin is dict or origin is Mapping or hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ValueError(f"{path} expects {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def _coerce_union(value: Any, args: tuple[Any, ...], path: str) -> Any:
+    if value is None and type(None) in args:
+        return None
+    failures: list[str] = []
+    for option in (a for a in args if a is not type(None)):
+        try:
+            return _coerce(value, option, path)
+        except (ValueError, TypeError, AttributeError) as error:
+            failures.append(str(error))
+    raise ValueError("; or ".join(failures))
+
+
+def _unknown(path: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
+    hint = f"; the nearest is {near[0]!r}" if near else ""
+    return f"no setting {path!r}{hint}"

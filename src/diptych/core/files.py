@@ -1,0 +1,68 @@
+"""Files that are whole or absent: atomic writes, sha256, and where Diptych keeps its things.
+
+`DIPTYCH_HOME` (default `~/.cache/diptych`) holds `models/`, `collections/` and `corpora/`.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import fsspec
+
+
+def home() -> Path:
+    """The folder for models, collections and corpora: $DIPTYCH_HOME, else ~/.cache/diptych."""
+    return Path(os.environ.get("DIPTYCH_HOME") or Path.home() / ".cache" / "diptych")
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open `path` for writing bytes: a reader sees the old file or the whole new one, never a part.
+
+    Writes to a temporary name in the same folder, fsyncs, renames. On an exception the old file stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp gives 0600; other users of a shared cache must read it
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Atomically write UTF-8 text."""
+    with atomic_write(path) as stream:
+        stream.write(text.encode())
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex sha256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_bytes(uri: str) -> bytes:
+    """The bytes behind a local path or an fsspec URL (s3://, memory://, https:// …)."""
+    if "://" not in uri:
+        return Path(uri).read_bytes()
+    with fsspec.open(uri, "rb") as stream:
+        return stream.read()  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
