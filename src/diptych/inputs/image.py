@@ -1,0 +1,323 @@
+"""Encoded pictures to arrays: decode, orient, bound, resize, normalise. The same path in training, index and service.
+
+A decoded picture is upright, RGB, uint8, opaque (transparency is laid on white) and bounded: of a 48-megapixel
+photograph no model sees more than about a thousand pixels a side, so the decoder is asked for no more (JPEG decodes
+straight to 1/2, 1/4 or 1/8 of the size). Colour profiles are ignored, as by every published model of these families.
+Not here: SVG, camera raw formats, video.
+"""
+
+import functools
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from diptych.core.errors import PictureError
+from diptych.core.types import Picture
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit for a decompression bomb: 179 megapixels, above what nearly every camera writes."""
+
+MAX_SIDE = 1024
+"""A decoded picture is reduced to this longer side, so that a batch of photographs fits in memory."""
+
+MIN_SHORT_SIDE = 384
+"""… but a panorama keeps at least this shorter side where it has it."""
+
+MAX_BYTES = 1 << 28
+"""Larger files are refused before they are read: 256 MiB."""
+
+PictureLike: TypeAlias = str | PathLike[str] | bytes | Picture | UInt8[np.ndarray, "h w *c"]
+"""What people hold pictures in: a path, encoded bytes, a PIL picture, or a uint8 array (HW, HWC with 1, 3 or 4 c)."""
+
+EMPTY = "empty file"
+NOT_A_PICTURE = "not a picture"
+SVG = "SVG is not read"
+TRUNCATED = "truncated"
+DAMAGED = "damaged"
+TOO_MANY_PIXELS = "too many pixels"
+TOO_LARGE = "file too large"
+NO_SUCH_FILE = "no such file"
+PERMISSION_DENIED = "permission denied"
+UNREADABLE = "cannot be read"
+
+# Refused pictures are reported by us, with a reason; Pillow's warning would only repeat it on stderr.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+            8: Image.Transpose.ROTATE_90}
+_ORIENTATION_TAG = 0x0112
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A picture with what its file said. `width` and `height` are the upright file's, before any reduction.
+
+    `plain` is False for what a browser would not show as we see it: rotated by a tag, or animated.
+    """
+
+    picture: Picture
+    width: int
+    height: int
+    format: str
+    plain: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a picture becomes the square array a tower was trained on. Saved with every checkpoint.
+
+    `policy`: "squash" ignores the aspect ratio (SigLIP), "shortest_crop" scales the shorter side to `size` and crops
+    the middle (CLIP), "pad" scales the longer side and fills with `pad_colour`. `mean` and `std` are of RGB in [0, 1].
+    """
+
+    size: int
+    policy: Literal["squash", "shortest_crop", "pad"] = "squash"
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    pad_colour: tuple[int, int, int] = (255, 255, 255)
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise ValueError(f"size is a number of pixels, at least 1, got {self.size}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0 in every channel, got {self.std}")
+        if not all(0 <= c <= 255 for c in self.pad_colour):
+            raise ValueError(f"pad_colour is three numbers in 0..255, got {self.pad_colour}")
+
+
+def sniff(head: bytes) -> str | None:
+    """The picture format that a file's first bytes (32 are enough) announce, or None."""
+    fixed = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF87a": "GIF", b"GIF89a": "GIF",
+             b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF"}
+    for signature, name in fixed.items():
+        if head.startswith(signature):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
+        return "BMP"
+    if head[4:8] == b"ftyp":
+        brands = {head[8:12], *(head[i:i + 4] for i in range(16, min(len(head), 32), 4))}
+        if brands & {b"avif", b"avis"}:
+            return "AVIF"
+        if brands & _HEIF_BRANDS:
+            return "HEIF"
+    return None
+
+
+def read_file(path: str | PathLike[str]) -> bytes:
+    """The bytes of a picture file. PictureError says why not: missing, no permission, too large."""
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PictureError(why_unreadable(error), str(path)) from error
+    if len(data) > MAX_BYTES:
+        raise PictureError(TOO_LARGE, f"more than {MAX_BYTES >> 20} MiB")
+    return data
+
+
+def why_unreadable(error: OSError) -> str:
+    """A short reason, stable enough to count by, for a file that could not be opened or read."""
+    match error:
+        case FileNotFoundError():
+            return NO_SUCH_FILE
+        case PermissionError():
+            return PERMISSION_DENIED
+        case _:
+            return UNREADABLE
+
+
+def decode(data: bytes | str | PathLike[str], *, max_pixels: int = MAX_PIXELS,
+           max_side: int | None = MAX_SIDE) -> Picture:
+    """An encoded picture, or the file of that path, as an upright opaque RGB picture. See `open_picture`."""
+    return open_picture(data, max_pixels=max_pixels, max_side=max_side).picture
+
+
+def open_picture(data: bytes | str | PathLike[str], *, max_pixels: int = MAX_PIXELS,
+                 max_side: int | None = MAX_SIDE) -> Decoded:
+    """Decode, and keep what the file said about itself. The first frame of an animation, the first page of a TIFF.
+
+    PictureError's reason is one of this module's constants. More than `max_pixels` is refused before decoding;
+    `max_side` None keeps every pixel.
+    """
+    if not isinstance(data, bytes):
+        data = read_file(data)
+    format_ = sniff(data[:32])
+    if format_ is None:
+        raise PictureError(*_why_not_a_picture(data))
+    if format_ == "HEIF":
+        _register_heif()
+    try:
+        with Image.open(io.BytesIO(data), formats=[format_]) as image:
+            return _read(image, format_, max_pixels, max_side)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureError(TOO_MANY_PIXELS, str(error)) from error
+    except PictureError:
+        raise
+    except Exception as error:  # a damaged file makes the codecs raise nearly anything; it is reported with a reason
+        reason = TRUNCATED if "truncated" in str(error).lower() or "premature" in str(error).lower() else DAMAGED
+        raise PictureError(reason, f"{type(error).__name__}: {error}") from error
+
+
+def as_picture(picture: PictureLike) -> Picture:
+    """Whatever people hold pictures in, as `decode` would have given it."""
+    if isinstance(picture, Image.Image):
+        if type(picture) is Image.Image and _is_finished(picture):
+            return picture
+        picture.load()  # TIFF turns itself while loading, and forgets the tag
+        return _finish(picture, _orientation(picture), MAX_SIDE)
+    if isinstance(picture, np.ndarray):
+        shape = picture.shape
+        if picture.dtype != np.uint8 or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
+            raise ValueError(f"an array picture is uint8 of shape [h, w] or [h, w, 1 | 3 | 4] in [0, 255], "
+                             f"got {picture.dtype} {list(shape)}")
+        grey = len(shape) == 3 and shape[2] == 1
+        return _finish(Image.fromarray(picture[:, :, 0] if grey else picture), 1, MAX_SIDE)
+    return decode(picture)
+
+
+def preprocess(picture: Picture, preprocessing: Preprocessing) -> Float[np.ndarray, "3 size size"]:
+    """One picture as the float32 array [3, size, size] its tower expects: (RGB / 255 − mean) / std."""
+    pixels = np.asarray(_square(picture, preprocessing), dtype=np.float32)
+    std = np.array(preprocessing.std, dtype=np.float32)
+    offset = np.array(preprocessing.mean, dtype=np.float32) / std
+    return np.ascontiguousarray((pixels * (np.float32(1 / 255) / std) - offset).transpose(2, 0, 1))
+
+
+def preprocess_batch(pictures: Sequence[Picture], preprocessing: Preprocessing) -> Float[np.ndarray, "n 3 size size"]:
+    """Pictures as float32 [n, 3, size, size]; each as if it were alone."""
+    batch = np.empty((len(pictures), 3, preprocessing.size, preprocessing.size), dtype=np.float32)
+    for i, picture in enumerate(pictures):
+        batch[i] = preprocess(picture, preprocessing)
+    return batch
+
+
+def thumbnail(picture: Picture, side: int = 256) -> bytes:
+    """A WebP of the picture that fits in `side` × `side`; smaller pictures are not enlarged."""
+    small = picture.copy()
+    small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    stream = io.BytesIO()
+    small.save(stream, "WEBP", quality=80, method=2)  # method 4 takes twice as long for 3% fewer bytes
+    return stream.getvalue()
+
+
+def _read(image: Image.Image, format_: str, max_pixels: int, max_side: int | None) -> Decoded:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PictureError(TOO_MANY_PIXELS, f"{width} × {height} is over the limit of {max_pixels:,}")
+    as_stored = _orientation(image) == 1
+    if max_side is not None and _scale(width, height, max_side) < 0.5:
+        scale = 2 * _scale(width, height, max_side)  # twice the final size: the last halving is a good filter's
+        image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
+    image.load()
+    orientation = _orientation(image)  # asked again: TIFF turns itself while loading, and forgets the tag
+    picture = _finish(image, orientation, max_side)
+    if orientation >= 5:
+        width, height = height, width
+    plain = as_stored and getattr(image, "n_frames", 1) == 1
+    return Decoded(picture=picture, width=width, height=height, format=format_, plain=plain)
+
+
+def _finish(image: Image.Image, orientation: int, max_side: int | None) -> Picture:
+    picture = _opaque_rgb(image)
+    picture.info = {}  # an EXIF tag left behind would turn the picture a second time
+    if max_side is not None and (scale := _scale(*picture.size, max_side)) < 1:
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+
+
+def _is_finished(picture: Image.Image) -> bool:
+    return picture.mode == "RGB" and not picture.info and _scale(*picture.size, MAX_SIDE) == 1
+
+
+def _scale(width: int, height: int, max_side: int) -> float:
+    return min(1.0, max(max_side / max(width, height), MIN_SHORT_SIDE / min(width, height)))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a picture with damaged EXIF is still a picture, of unknown orientation
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _opaque_rgb(image: Image.Image) -> Picture:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy()
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and floating-point grey to 8 bits; `Image.convert` would clip at 255 instead of scaling."""
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
+    if image.mode == "F":
+        low, high = min(0.0, values.min()), max(1.0, values.max())
+    else:
+        low, high = min(0.0, values.min()), 65535.0 if values.max() <= 65535 else values.max()
+    return Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
+
+
+def _square(picture: Picture, preprocessing: Preprocessing) -> Picture:
+    size, filter_ = preprocessing.size, Image.Resampling[preprocessing.interpolation.upper()]
+    width, height = picture.size
+    match preprocessing.policy:
+        case "squash":
+            return picture.resize((size, size), filter_)
+        case "shortest_crop":
+            picture = _at_most_8_to_1(picture)
+            width, height = picture.size
+            short = min(width, height)
+            # int() and round() as torchvision's Resize and CenterCrop have them, on which CLIP was trained
+            wide, high = (size, int(size * height / short)) if width == short else (int(size * width / short), size)
+            left, top = round((wide - size) / 2), round((high - size) / 2)
+            return picture.resize((wide, high), filter_).crop((left, top, left + size, top + size))
+        case "pad":
+            scale = size / max(width, height)
+            inner = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), filter_)
+            canvas = Image.new("RGB", (size, size), preprocessing.pad_colour)
+            canvas.paste(inner, ((size - inner.width) // 2, (size - inner.height) // 2))
+            return canvas
+
+
+def _at_most_8_to_1(picture: Picture) -> Picture:
+    """The middle of a very long strip: scaling a 10,000 × 1 picture's shorter side up would fill the memory."""
+    width, height = picture.size
+    wide, high = min(width, 8 * height), min(height, 8 * width)
+    if (wide, high) == (width, height):
+        return picture
+    left, top = (width - wide) // 2, (height - high) // 2
+    return picture.crop((left, top, left + wide, top + high))
+
+
+def _why_not_a_picture(data: bytes) -> tuple[str, str]:
+    if not data:
+        return EMPTY, ""
+    head = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head:
+        return SVG, "convert it to PNG"
+    return NOT_A_PICTURE, "its first bytes are of no format that is read"
+
+
+@functools.cache
+def _register_heif() -> None:
+    import pillow_heif.HeifImagePlugin  # noqa: F401  # pyright: ignore[reportUnusedImport]  # importing registers it
