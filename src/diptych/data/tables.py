@@ -1,0 +1,236 @@
+"""Tables of pairs: Parquet, CSV, TSV and JSON Lines, one picture (or one caption of a picture) a row.
+
+A table names its pictures in a column (`uri`, `path`, `url`, `file_name`, `image` …; relative paths start at the
+table's folder), or, in Parquet, holds their encoded bytes (`bytes`, or `image` as the Hugging Face libraries write
+it). Captions come from `captions`, `caption`, `text` or `title`; every other column is metadata. Rows that name the
+same picture are one pair with several captions.
+"""
+
+import csv
+import datetime
+import decimal
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diptych.core.errors import SourceError
+from diptych.core.types import Pair, Scalar, Skipped
+from diptych.inputs.image import why_unreadable
+
+SUFFIXES = {".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"}
+
+_URI_COLUMNS = ("uri", "path", "url", "file", "file_name", "filename", "filepath", "image_path", "image_url", "image",
+                "picture")
+_DATA_COLUMNS = ("bytes", "image_bytes", "image", "picture", "img")
+_CAPTION_COLUMNS = ("captions", "caption", "text", "title")
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """Which column plays which part; `uri` or `data` is there."""
+
+    uri: str | None
+    data: str | None
+    caption: str | None
+
+
+def read_table(path: Path, stamp: Callable[[str], str]) -> tuple[int, Iterator[Pair | Skipped]]:
+    """How many records a table holds, and the records. `stamp` gives a local file's stamp, or raises OSError.
+
+    SourceError when the file is not such a table, or has no column that names or holds a picture.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            return _read_parquet(path, stamp)
+        rows = _csv_rows(path) if path.suffix.lower() in {".csv", ".tsv"} else _json_rows(path)
+    except (OSError, UnicodeError, csv.Error, pa.ArrowException) as error:
+        raise SourceError(f"{path} cannot be read as a table of pairs: {error}") from error
+    names = dict.fromkeys(name for row in rows if not isinstance(row, Skipped) for name in row)
+    records = _grouped(rows, _columns(path, dict.fromkeys(names, "text")), path, stamp)
+    return len(records), iter(records)
+
+
+def captions_of(value: Any) -> tuple[str, ...]:
+    """A caption or a list of captions, stripped, without empty ones and repetitions."""
+    values = value if isinstance(value, list | tuple) else [value]
+    texts = (str(v).strip() for v in values if isinstance(v, str | int | float) and not isinstance(v, bool))
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def scalar(value: Any) -> Scalar | None:
+    """A metadata value as a column can hold it: lists and objects become JSON text, dates ISO 8601, bytes nothing."""
+    match value:
+        case None | bytes():
+            return None
+        case float() if not math.isfinite(value):
+            return None
+        case str() | bool() | int() | float():
+            return value
+        case decimal.Decimal():
+            return float(value)
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case _:
+            return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def metadata_of(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """What can be metadata among these values, by name."""
+    found = ((str(name), scalar(value)) for name, value in values.items())
+    return {name: value for name, value in found if value is not None}
+
+
+def _columns(path: Path, kinds: dict[str, str]) -> _Columns:
+    """Choose by name, in order of preference, whatever the case; `kinds` says "text" or "bytes" of each column."""
+    by_lower = {name.lower(): name for name in reversed(kinds)}
+
+    def first(names: tuple[str, ...], kind: str) -> str | None:
+        return next((by_lower[n] for n in names if n in by_lower and kinds[by_lower[n]] == kind), None)
+
+    columns = _Columns(uri=first(_URI_COLUMNS, "text"), data=first(_DATA_COLUMNS, "bytes"),
+                       caption=first(_CAPTION_COLUMNS, "text"))
+    if kinds and columns.uri is None and columns.data is None:
+        raise SourceError(f"{path} has no column that names or holds a picture: expected one of "
+                          f"{', '.join(_URI_COLUMNS)}, got {', '.join(kinds)}")
+    return columns
+
+
+def _read_parquet(path: Path, stamp: Callable[[str], str]) -> tuple[int, Iterator[Pair | Skipped]]:
+    with pq.ParquetFile(path) as file:
+        columns = _columns(path, {field.name: _kind(field.type) for field in file.schema_arrow})
+        count = file.metadata.num_rows
+        if columns.data is None:
+            rows = [row for batch in file.iter_batches(4096) for row in batch.to_pylist()]
+            records = _grouped(rows, columns, path, stamp)
+            return len(records), iter(records)
+    return count, _with_bytes(path, columns)
+
+
+def _kind(type_: pa.DataType) -> str:
+    if pa.types.is_struct(type_):
+        return "bytes" if type_.get_field_index("bytes") >= 0 else "other"
+    if pa.types.is_binary(type_) or pa.types.is_large_binary(type_):
+        return "bytes"
+    return "text"
+
+
+def _with_bytes(path: Path, columns: _Columns) -> Iterator[Pair | Skipped]:
+    """Pictures whose bytes the table holds, a few rows at a time."""
+    assert columns.data is not None
+    number = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS_AT_ONCE):
+            for row in batch.to_pylist():
+                data, name = row.pop(columns.data), str(number)
+                number += 1
+                if isinstance(data, dict):
+                    data, name = data.get("bytes"), data.get("path") or name
+                if columns.uri is not None:
+                    name = row.pop(columns.uri) or name
+                whole = "://" in name or Path(name).is_absolute()  # a bare file name is unique in its table only
+                uri = name if whole else f"{path}#{name}"
+                if data is None:
+                    yield Skipped(id=uri, reason="no picture in the row")
+                    continue
+                captions = captions_of(row.pop(columns.caption)) if columns.caption else ()
+                yield Pair(uri=uri, data=data, captions=captions, metadata=metadata_of(row))
+
+
+def _grouped(rows: list[Any], columns: _Columns, path: Path, stamp: Callable[[str], str]) -> list[Pair | Skipped]:
+    """One pair for each picture that the rows name, in order of first mention; the first row's metadata counts."""
+    records: dict[str, Pair | Skipped] = {}
+    for number, row in enumerate(rows):
+        if isinstance(row, Skipped):
+            records[row.id] = row
+            continue
+        name = row.get(columns.uri)
+        if not isinstance(name, str) or not name.strip():
+            at = f"{path}#{number}"
+            records[at] = Skipped(id=at, reason="no picture in the row")
+            continue
+        uri = _resolve(name.strip(), path.parent)
+        captions = captions_of(row.get(columns.caption)) if columns.caption else ()
+        before = records.get(uri)
+        if isinstance(before, Pair):
+            captions = tuple(dict.fromkeys((*before.captions, *captions)))
+            records[uri] = Pair(uri=uri, captions=captions, metadata=before.metadata, stamp=before.stamp)
+        elif before is None:
+            rest = {k: v for k, v in row.items() if k not in (columns.uri, columns.caption)}
+            records[uri] = _stamped(Pair(uri=uri, captions=captions, metadata=metadata_of(rest)), stamp)
+    return list(records.values())
+
+
+def _stamped(pair: Pair, stamp: Callable[[str], str]) -> Pair | Skipped:
+    if "://" in pair.uri:
+        return pair
+    try:
+        return Pair(uri=pair.uri, captions=pair.captions, metadata=pair.metadata, stamp=stamp(pair.uri))
+    except OSError as error:
+        return Skipped(id=pair.uri, reason=why_unreadable(error))
+
+
+def _resolve(name: str, folder: Path) -> str:
+    name = name.removeprefix("file://")
+    return name if "://" in name else os.path.normpath(folder / name)
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any] | Skipped]:
+    rows: list[dict[str, Any] | Skipped] = []
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        header = next(reader, None)
+        if header is None:
+            return []
+        for fields in reader:
+            if len(fields) > len(header):
+                rows.append(Skipped(id=f"{path}:{reader.line_num}", reason="row does not fit the header",
+                                    detail=f"{len(header)} columns, {len(fields)} fields"))
+            elif fields:
+                rows.append(dict(zip(header, fields, strict=False)))
+    good = [row for row in rows if not isinstance(row, Skipped)]
+    for name in header:
+        if name.lower() in {*_URI_COLUMNS, *_CAPTION_COLUMNS}:
+            continue
+        convert = _column_type([row[name] for row in good if row.get(name)])
+        for row in good:
+            row[name] = convert(row[name]) if row.get(name) else None
+    return rows
+
+
+def _column_type(texts: list[str]) -> Callable[[str], Scalar]:
+    """Numbers where the whole column is numbers; "007" stays text, for it is a name and not seven."""
+    if all(t.lower() in {"true", "false"} for t in texts):
+        return lambda t: t.lower() == "true"
+    if any(len(t.lstrip("+-")) > 1 and t.lstrip("+-")[0] == "0" and t.lstrip("+-")[1].isdigit() for t in texts):
+        return str
+    for kind in (int, float):
+        try:
+            if all(math.isfinite(kind(t)) and "_" not in t for t in texts):
+                return kind
+        except (ValueError, OverflowError):
+            continue
+    return str
+
+
+def _json_rows(path: Path) -> list[dict[str, Any] | Skipped]:
+    rows: list[dict[str, Any] | Skipped] = []
+    with path.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                rows.append(Skipped(id=f"{path}:{number}", reason="line is not JSON", detail=str(error)))
+                continue
+            fits = isinstance(row, dict)
+            rows.append(row if fits else Skipped(id=f"{path}:{number}", reason="line is not a JSON object"))
+    return rows
