@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 
 import diptych
+from diptych.cli import models
 
-COMMANDS = {}
+COMMANDS = {"models": models}
 
 
 def parser() -> argparse.ArgumentParser:
