@@ -54,7 +54,7 @@ def load_published(folder: Path, entry: Entry) -> TorchEmbedder:
     except (SafetensorError, CheckpointError) as error:
         raise CheckpointError(f"{folder}/model.safetensors is not {entry.name}'s: {error}") from error
     with torch.device("meta"):  # no memory, and no random numbers, for weights that are replaced at once
-        towers = TwoTower(entry.towers)
+        towers = TwoTower(entry.towers).requires_grad_(False)
     towers.load_state_dict(state, assign=True)
     tokenizer, bias = _tokenizer(folder / "tokenizer.json", entry), towers.logit_bias
     spec = EmbedderSpec(

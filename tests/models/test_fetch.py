@@ -1,0 +1,273 @@
+"""Pulling with huggingface_hub's own client from a hub that runs in the test: whole, checked, resumed, or explained."""
+
+import dataclasses
+import hashlib
+import http.server
+import json
+import re
+import threading
+
+import pytest
+from huggingface_hub import constants
+from small_towers import huggingface_siglip, siglip_towers, tokenizer_json
+from test_huggingface import entry
+
+from diptych import workbench
+from diptych.cli.main import main
+from diptych.core.errors import CheckpointError, ModelNotFound
+from diptych.models.checkpoints import catalog, fetch
+from diptych.models.checkpoints.load import best_general, load
+
+COMMIT = "c0ffee" + "0" * 34
+REPO = "someone/small"
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """The few answers of the Hugging Face hub that a download needs; remembers what it was asked."""
+
+    def __init__(self, files: dict[str, bytes]):
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.files, self.asked, self.authorised = files, [], []
+        self.etags = {name: sha256(data) if name.endswith(".safetensors") else git_blob(data)
+                      for name, data in files.items()}
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        *_, revision, name = self.path.split("/")
+        start = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        self.server.asked.append((self.command, revision, name, int(start[1]) if start else 0))
+        self.server.authorised.append(self.headers.get("Authorization"))
+        data = self.server.files.get(name)
+        if data is None or not self.path.startswith(f"/{REPO}/resolve/"):
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+            return
+        part = data[int(start[1]) :] if start else data
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start[1]}-{len(data) - 1}/{len(data)}")
+        for header, value in (("Content-Length", len(part)), ("ETag", f'"{self.server.etags[name]}"'),
+                              ("X-Repo-Commit", COMMIT), ("Accept-Ranges", "bytes")):
+            self.send_header(header, str(value))
+        self.end_headers()
+        if body:
+            self.wfile.write(part)
+
+    def log_message(self, *_):
+        return
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def git_blob(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> dict[str, bytes]:
+    """The files of a small random SigLIP as transformers saves it."""
+    folder = tmp_path_factory.mktemp("published")
+    huggingface_siglip(siglip_towers()).save_pretrained(folder)
+    files = {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")}
+    return {**files, "tokenizer.json": tokenizer_json().encode()}
+
+
+@pytest.fixture
+def hub(published, monkeypatch):
+    monkeypatch.setattr(catalog, "CATALOGUE", (entry("huggingface_siglip", siglip_towers()), *catalog.CATALOGUE))
+    with Hub(dict(published)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def gets(hub: Hub) -> list[tuple[str, int]]:
+    return [(name, start) for command, _, name, start in hub.asked if command == "GET"]
+
+
+def test_a_pulled_model_is_whole_checked_and_opens(hub, published, own_home):
+    folder = fetch.pull(REPO, endpoint=hub.endpoint)
+    assert folder == own_home / "models" / "small"
+    assert {path.name for path in folder.iterdir()} == {*published, "source.json"}
+    assert all((folder / name).read_bytes() == data for name, data in published.items())
+    assert fetch.read_source(folder) == fetch.Source(
+        name="small", repo=REPO, revision=COMMIT, files={name: sha256(data) for name, data in published.items()})
+    assert not (own_home / "models" / ".partial" / "small").exists()
+
+    assert workbench.best_local_model() == best_general(own_home / "models") == "small"
+    assert workbench.choose_model(None) == workbench.ModelChoice(name="small")
+    embedder = workbench.load_model("small")
+    assert embedder.spec.name == "small" and embedder.embed_texts(["a red boat"]).shape == (1, 24)
+
+
+def test_every_file_comes_from_the_commit_of_the_first_and_no_token_is_sent(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    fetch.pull("small", endpoint=hub.endpoint)
+    assert [revision for _, revision, _, _ in hub.asked] == ["main"] + [COMMIT] * 5
+    assert set(hub.authorised) == {None}
+
+
+def test_what_is_here_is_not_asked_for_again(hub):
+    fetch.pull("small", endpoint=hub.endpoint)
+    hub.asked.clear()
+    fetch.pull("small", endpoint=hub.endpoint)
+    assert hub.asked == []
+
+
+def test_an_interrupted_pull_goes_on_where_it_was(hub, published, own_home, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    update, arrived = fetch._Meter.update, []
+
+    def interrupted(meter, amount):
+        arrived.append(amount)
+        if len(arrived) == 6:
+            raise KeyboardInterrupt
+        update(meter, amount)
+
+    monkeypatch.setattr(fetch._Meter, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch.pull("small", endpoint=hub.endpoint)
+    assert not fetch.is_complete(own_home / "models" / "small") and workbench.best_local_model() is None
+
+    hub.asked.clear()
+    folder = fetch.pull("small", endpoint=hub.endpoint)
+    assert gets(hub) == [("model.safetensors", 5000), ("tokenizer.json", 0), ("config.json", 0)]
+    assert (folder / "model.safetensors").read_bytes() == published["model.safetensors"]
+
+
+def test_parts_of_another_version_of_a_file_are_not_gone_on_with(hub, published, own_home):
+    stale = own_home / "models" / ".partial" / "small"
+    stale.mkdir(parents=True)
+    (stale / f"model.safetensors.{sha256(b'older')[:16]}").write_bytes(b"older")
+    fetch.pull("small", endpoint=hub.endpoint)
+    assert gets(hub)[0] == ("model.safetensors", 0)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_damaged_on_the_way_is_thrown_away(hub, published, own_home, name):
+    hub.files[name] = published[name][:-1] + bytes([published[name][-1] ^ 1])
+    with pytest.raises(CheckpointError, match=rf"{name} arrived damaged"):
+        fetch.pull("small", endpoint=hub.endpoint)
+    assert not (own_home / "models" / "small").exists()
+    hub.files[name] = published[name]
+    hub.asked.clear()
+    fetch.pull("small", endpoint=hub.endpoint)
+    assert (name, 0) in gets(hub)
+
+
+def test_without_a_hub_the_error_says_what_to_copy_where(hub, own_home):
+    with pytest.raises(CheckpointError) as caught:
+        fetch.pull("small", endpoint="http://127.0.0.1:9")  # nobody listens on the discard port
+    message = str(caught.value)
+    assert "cannot pull small from the hub (ConnectError" in message
+    assert f"copy {', '.join(fetch.FILES)} of {REPO} (main) into {own_home}/models/small" in message
+
+
+def test_a_repository_without_the_file_is_explained(hub):
+    del hub.files["tokenizer.json"]
+    with pytest.raises(CheckpointError, match="cannot pull small from the hub"):
+        fetch.pull("small", endpoint=hub.endpoint)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(ModelNotFound, match="nearest is 'siglip2-base-patch16-256'"):
+        fetch.pull("siglip2-base-patch16-265")
+
+
+def test_files_copied_by_hand_open_as_well(published, own_home, hub):
+    folder = own_home / "models" / "small"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_bytes(published[name])
+    assert best_general(own_home / "models") is None
+    (folder / "model.safetensors").write_bytes(published["model.safetensors"])
+    copied = workbench.load_model("small")
+    for path in folder.iterdir():
+        path.unlink()
+    fetch.pull("small", endpoint=hub.endpoint)
+    assert workbench.load_model("small").spec == copied.spec
+
+
+def test_the_fingerprint_follows_weights_tokenizer_and_declarations(hub, monkeypatch):
+    folder = fetch.pull("small", endpoint=hub.endpoint)
+    (folder / "source.json").unlink()
+    small = catalog.get("small")
+
+    def fingerprint(**changes) -> str:
+        monkeypatch.setattr(catalog, "CATALOGUE", (dataclasses.replace(small, **changes),))
+        return load(folder).spec.fingerprint
+
+    first = fingerprint()
+    assert first == fingerprint(languages=("eo",), licence="another", general=False)  # these decide no vector
+    seen = {first, fingerprint(preprocessing=dataclasses.replace(small.preprocessing, interpolation="bilinear")),
+            fingerprint(tokenizer=dataclasses.replace(small.tokenizer, cleaning="siglip")),
+            fingerprint(towers=siglip_towers(activation="gelu"))}
+    changed = tokenizer_json().replace('"<unk>"', '"<hm>"')
+    (folder / "tokenizer.json").write_text(changed)
+    seen.add(fingerprint())
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    seen.add(fingerprint())
+    assert len(seen) == 6
+
+
+def test_a_file_changed_after_the_pull_is_noticed(hub):
+    folder = fetch.pull("small", endpoint=hub.endpoint)
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text + "\n")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is not the file that was pulled .* models pull small"):
+        load(folder)
+
+
+def test_the_command_line_lists_shows_and_pulls(hub, monkeypatch, capsys, own_home):
+    def listed() -> dict[str, dict]:
+        assert main(["--quiet", "models", "list", "--json"]) == 0
+        return {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+
+    before = listed()
+    assert list(before)[:2] == ["small", "siglip2-base-patch16-256"] and before["small"]["folder"] is None
+
+    pull = fetch.pull
+    monkeypatch.setattr(fetch, "pull", lambda name: pull(name, endpoint=hub.endpoint))
+    assert main(["--quiet", "models", "pull", "small"]) == 0
+    folder = str(own_home / "models" / "small")
+    assert capsys.readouterr().out.strip() == folder == listed()["small"]["folder"]
+
+    assert main(["--quiet", "models", "show", REPO]) == 0
+    shown = capsys.readouterr().out
+    assert folder in shown and REPO in shown and '"gelu_tanh"' in shown
+    assert main(["--quiet", "models", "show", "small", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["towers"]["image"]["width"] == 24
+    assert main(["--quiet", "models", "list"]) == 0
+    assert re.search(r"^small +yes +0 M +24 +32 +en +none$", capsys.readouterr().out, re.MULTILINE)
+
+    assert main(["--quiet", "models", "pull", "diptych-tiny"]) == 2
+    assert "comes with Diptych" in capsys.readouterr().err
+
+
+def test_one_damaged_folder_does_not_hide_the_other_models(own_home, capsys):
+    broken = own_home / "models" / "mine"
+    broken.mkdir(parents=True)
+    (broken / "config.json").write_text("{}")
+    assert main(["--quiet", "models", "list", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "siglip2-base-patch16-256" in out and "mine does not hold a model" in err

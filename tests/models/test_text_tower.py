@@ -1,0 +1,108 @@
+"""What a text's vector may depend on: its tokens, never its padding's length or the other texts."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_towers import EOS, clip_towers, max_gap, random_towers, randomise, siglip_towers, tiny_towers
+
+from diptych.models.config import TextConfig
+from diptych.models.text import TextTransformer, encode_by_length
+from diptych.models.two_tower import TwoTower
+
+MEAN = randomise(TextTransformer(tiny_towers().text))
+CAUSAL = randomise(TextTransformer(clip_towers().text))
+
+TOLERANCE = 1e-5  # other shapes take other kernels, which add in another order
+
+texts = st.lists(st.lists(st.integers(3, 290), max_size=11), min_size=1, max_size=6)
+
+
+def padded(texts: list[list[int]], length: int, eos: int = 1) -> torch.Tensor:
+    return torch.tensor([[*text, eos, *[0] * (length - 1 - len(text))] for text in texts])
+
+
+@settings(deadline=None, max_examples=40)
+@given(texts)
+def test_the_masked_mean_depends_on_neither_padding_nor_batch(texts):
+    together = MEAN(padded(texts, 12))
+    for row, text in zip(together, texts, strict=True):
+        for length in {len(text) + 1, 12}:
+            assert max_gap(row, MEAN(padded([text], length))[0]) < TOLERANCE
+
+
+@settings(deadline=None, max_examples=40)
+@given(texts, st.integers(1, 7))
+def test_encoding_by_length_is_plain_encoding(texts, buckets):
+    ids = padded(texts, 12)
+    assert max_gap(encode_by_length(MEAN, ids, 0, buckets), MEAN(ids)) < TOLERANCE
+
+
+def test_encoding_by_length_cuts_the_padding_off():
+    seen = []
+
+    def encode(ids):
+        seen.append(tuple(ids.shape))
+        return MEAN(ids)
+
+    encode_by_length(encode, padded([[5] * 6, [6], [7] * 6, []], 12), 0, 2)
+    assert seen == [(2, 4), (2, 8)]  # the longest of each group, rounded up to a multiple of four
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(3, 290), max_size=7), st.integers(3, 290))
+def test_a_causal_tower_does_not_see_what_follows_its_end(text, after):
+    ids = padded([text], 9, eos=EOS)
+    changed = ids.clone()
+    changed[0, len(text) + 1 :] = min(after, EOS - 1)
+    assert max_gap(CAUSAL(ids), CAUSAL(changed)) < TOLERANCE
+
+
+def test_the_mean_is_over_the_real_tokens():
+    config = dataclasses.replace(tiny_towers().text, layers=0, projection=None)
+    tower = randomise(TextTransformer(config))
+    ids = padded([[7, 8]], 12)
+    tokens = tower.norm_post(tower.token_embed(ids[:, :3]) + tower.position[:3])
+    assert max_gap(tower(ids), tokens.mean(dim=1)) < 1e-6
+
+
+def test_a_row_of_nothing_but_padding_gives_finite_numbers():
+    assert torch.isfinite(MEAN(torch.zeros(2, 12, dtype=torch.long))).all()
+
+
+def test_eos_and_argmax_agree_where_eos_is_the_highest_id():
+    ids = padded([[5, 6], [], [9] * 7], 9, eos=EOS)
+    eos = TextTransformer(dataclasses.replace(clip_towers().text, pool="eos"))
+    eos.load_state_dict(CAUSAL.state_dict())
+    assert torch.equal(eos.eval()(ids), CAUSAL(ids))
+
+
+def test_a_tower_that_sees_its_padding_must_have_all_of_it():
+    tower = randomise(TextTransformer(siglip_towers().text))
+    with pytest.raises(ValueError, match="pad to 9 ids, got 5"):
+        tower(padded([[5]], 5))
+    assert tower(padded([[5]], 9)).shape == (1, 24)
+
+
+def test_configurations_that_contradict_themselves_are_refused():
+    sizes = {"vocab_size": 9, "context_length": 5}
+    with pytest.raises(ValueError, match="needs mask_padding=True"):
+        TextConfig(**sizes, pool="mean")
+    with pytest.raises(ValueError, match="needs no padding mask"):
+        TextConfig(**sizes, causal=True, mask_padding=True)
+    with pytest.raises(ValueError, match="multiple of heads, got 10 and 4"):
+        TextConfig(**sizes, width=10, heads=4)
+
+
+def test_towers_meet_in_one_width_and_have_unit_norm():
+    config = siglip_towers()
+    with pytest.raises(ValueError, match="image 24, text 16"):
+        TwoTower(dataclasses.replace(config, text=dataclasses.replace(config.text, projection=16)))
+    towers = random_towers(config)
+    for vectors in (towers.encode_image(torch.randn(3, 3, 32, 32)), towers.encode_text(padded([[5]] * 3, 9))):
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
+    fresh = TwoTower(config)
+    assert float(fresh.logit_scale.detach()) == pytest.approx(10.0)
+    assert float(fresh.logit_bias.detach()) == -10.0
