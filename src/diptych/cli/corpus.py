@@ -1,0 +1,39 @@
+"""Build the open corpora again from their published sources, or check the copy on this machine.
+
+  diptych corpus pictograms            the bundled drawings and names, from npm packages, into the cache
+  diptych corpus pictograms --verify   check the copy in use against its manifest
+"""
+
+import argparse
+from pathlib import Path
+
+HELP = "build the bundled corpora again, or verify them"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """`pictograms`, with where to and how large."""
+    corpora = parser.add_subparsers(dest="corpus", metavar="CORPUS", required=True)
+    pictograms = corpora.add_parser("pictograms", help="7 vendors' drawings of Unicode's pictograms, with names")
+    pictograms.add_argument("--to", type=Path, metavar="DIR", help="the folder to write (default: the cache)")
+    pictograms.add_argument("--size", type=int, default=96, help="width of the pictures in pixels (default 96)")
+    pictograms.add_argument("--verify", action="store_true", help="build nothing; check the files' sha256")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build or verify, then print one line about the corpus."""
+    from diptych.core.files import home
+    from diptych.data import pictograms
+
+    if args.verify:
+        where = args.to or pictograms.folder()
+        manifest = pictograms.verify(where)
+    else:
+        from diptych.data import pictograms_build
+
+        where = args.to or home() / "corpora" / "pictograms"
+        manifest = pictograms_build.build(where, args.size)
+    megabytes = sum(s.bytes for s in manifest.shards) / 1e6
+    print(f"{manifest.counts['pictures']:,} pictures of {manifest.counts['pictograms']:,} pictograms, named in "
+          f"{len(manifest.languages)} languages, {megabytes:.1f} MB, in {where}")
+    print(f"manifest sha256 {manifest.sha256}")
+    return 0
