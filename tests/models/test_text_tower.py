@@ -40,6 +40,11 @@ def test_encoding_by_length_is_plain_encoding(texts, buckets):
     assert max_gap(encode_by_length(MEAN, ids, 0, buckets), MEAN(ids)) < TOLERANCE
 
 
+def test_a_padding_id_inside_a_text_does_not_cut_what_follows():
+    ids = padded([[0] * 8 + [7, 8], [5]], 12)
+    assert max_gap(encode_by_length(MEAN, ids, 0, 2), MEAN(ids)) < TOLERANCE
+
+
 def test_encoding_by_length_cuts_the_padding_off():
     seen = []
 
