@@ -103,7 +103,8 @@ def test_links_are_followed_once_and_loops_are_reported(tmp_path):
     pairs, skipped = records(photos)
     assert {Path(uri).relative_to(photos).as_posix() for uri in pairs} == {"a.jpg", "link.jpg", "other/b.jpg"}
     assert {Path(k).relative_to(photos).as_posix(): v for k, v in skipped.items()} == {
-        "inner/up": "symlink loop", "inner/here": "symlink loop", "self.jpg": "symlink loop", "gone.jpg": "broken link"}
+        "inner/up": "symlink loop", "inner/here": "symlink loop", "self.jpg": "symlink loop",
+        "gone.jpg": "no such file"}
 
 
 def test_a_very_deep_folder(tmp_path):
@@ -220,6 +221,14 @@ def test_the_same_path_twice_is_one_source(tmp_path):
     write(tmp_path / "a.jpg")
     (tmp_path / "link").symlink_to(tmp_path)
     assert [s.root for s in open_sources([tmp_path, str(tmp_path) + "/", tmp_path / "link"])] == [str(tmp_path)]
+
+
+def test_single_pictures_are_one_source(tmp_path):
+    a, b = write(tmp_path / "a.jpg"), write(tmp_path / "b.jpg")
+    write(tmp_path / "t.csv", "path\na.jpg\n")
+    table, pictures = open_sources([a, tmp_path / "t.csv", b, a])
+    assert (table.root, pictures.root, pictures.total) == (str(tmp_path / "t.csv"), "", 2)
+    assert [pair.uri for pair in pictures.records] == [str(a), str(b)]
 
 
 def test_csv_with_several_captions_and_typed_columns(tmp_path):

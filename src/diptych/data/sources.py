@@ -7,6 +7,7 @@ and plainly is none (text, video, archives) is passed over in silence; what a pe
 """
 
 import errno
+import itertools
 import json
 import mimetypes
 import os
@@ -29,7 +30,6 @@ NOT_READ = "format is not read"
 UNKNOWN = "unknown kind of file"
 TABLE = "table of pairs"
 LOOP = "symlink loop"
-BROKEN_LINK = "broken link"
 NOT_UTF8 = "file name is not UTF-8"
 BAD_SIDECAR = "caption file cannot be read"
 
@@ -54,8 +54,18 @@ class Source:
 
 
 def open_sources(paths: Sequence[str | Path]) -> list[Source]:
-    """The sources behind these paths, each once. SourceError names a path that is no folder, picture or table."""
-    sources = {source.root: source for source in map(open_source, paths)}
+    """The sources behind these paths, each once; all single pictures together are one, with the root "".
+
+    SourceError names a path that is no folder, picture or table.
+    """
+    sources: dict[str, Source] = {}
+    pictures: dict[str, Source] = {}
+    for source in map(open_source, paths):
+        is_picture = Path(source.root).suffix.lower() not in tables.SUFFIXES and Path(source.root).is_file()
+        (pictures if is_picture else sources)[source.root] = source
+    if pictures:
+        records = itertools.chain.from_iterable(source.records for source in pictures.values())
+        sources[""] = Source(root="", total=len(pictures), records=records)
     return list(sources.values())
 
 
@@ -116,7 +126,9 @@ def _walk(root: str) -> Iterator[_Found | Skipped]:
             try:
                 status = entry.stat()
             except OSError as error:
-                yield Skipped(id=_printable(entry.path), reason=_why_no_target(error))
+                reason = LOOP if error.errno == errno.ELOOP else why_unreadable(error)
+                detail = "broken link" if isinstance(error, FileNotFoundError) else ""
+                yield Skipped(id=_printable(entry.path), reason=reason, detail=detail)
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 yield from _file(entry, names, stat.S_ISREG(status.st_mode))
@@ -155,12 +167,6 @@ def _why_passed_over(path: str, suffix: str) -> str | None:
     except OSError as error:
         return why_unreadable(error)
     return UNKNOWN if suffix else ""
-
-
-def _why_no_target(error: OSError) -> str:
-    if error.errno == errno.ELOOP:
-        return LOOP
-    return BROKEN_LINK if isinstance(error, FileNotFoundError) else why_unreadable(error)
 
 
 def _printable(path: str) -> str:

@@ -218,8 +218,8 @@ def _read(image: Image.Image, format_: str, max_pixels: int, max_side: int | Non
     if width * height > max_pixels:
         raise PictureError(TOO_MANY_PIXELS, f"{width} × {height} is over the limit of {max_pixels:,}")
     as_stored = _orientation(image) == 1
-    if max_side is not None and _scale(width, height, max_side) < 0.5:
-        scale = 2 * _scale(width, height, max_side)  # twice the final size: the last halving is a good filter's
+    if max_side is not None:
+        scale = 1.5 * _scale(width, height, max_side)  # JPEG to 1/2, 1/4 or 1/8; the last step is a good filter's
         image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
     image.load()
     orientation = _orientation(image)  # asked again: TIFF turns itself while loading, and forgets the tag
@@ -235,7 +235,7 @@ def _finish(image: Image.Image, orientation: int, max_side: int | None) -> Pictu
     picture.info = {}  # an EXIF tag left behind would turn the picture a second time
     if max_side is not None and (scale := _scale(*picture.size, max_side)) < 1:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        picture = picture.resize(size, Image.Resampling.HAMMING, reducing_gap=3.0)  # bicubic's quality, half its time
     return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
 
 

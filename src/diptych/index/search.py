@@ -1,0 +1,249 @@
+"""Search a collection: by text, by picture, by a picture of its own, filtered, fused with the words of its captions.
+
+The query vector of a text is the normalised weighted sum of its terms' unit vectors. Several lists (text, image, like,
+lexical) are fused by rank, for their scores cannot be compared; one list alone keeps its order. Cosines are exact.
+"""
+
+import functools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from diptych.core import telemetry
+from diptych.core.errors import CollectionError
+from diptych.core.types import Embedder, Hit, SearchResult
+from diptych.index import exact, snapshot
+from diptych.index.fusion import reciprocal_rank_fusion
+from diptych.index.query import Term, parse
+from diptych.index.schema import metadata_in
+from diptych.index.snapshot import Snapshot, StaleSnapshotError
+from diptych.index.store import Collection
+from diptych.inputs.image import PictureLike, as_picture
+
+_SHOWN = ("id", "uri", "caption", "width", "height", "format")
+_RELOAD_SHARE = 10  # a large collection that is being written is loaded again after ten times as long as loading takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """What was asked, with its texts and picture as unit vectors. A hit's match is judged by `positive` and
+    `negative`, its place by `vectors`."""
+
+    terms: tuple[Term, ...]
+    vectors: Mapping[str, Float[np.ndarray, " dim"]]
+    positive: Float[np.ndarray, " dim"] | None
+    negative: Sequence[Float[np.ndarray, " dim"]]
+    like: str | None
+    where: str | None
+    k: int
+    offset: int
+    hybrid: bool
+
+    @property
+    def wanted(self) -> list[str]:
+        """The texts of positive weight."""
+        return [term.text for term in self.terms if term.weight > 0]
+
+
+class Searcher:
+    """A collection with the embedder that made its vectors. Safe to share between threads.
+
+    A writer's commits are seen by the next search; only when loading takes long does it lag behind a running job.
+    """
+
+    def __init__(self, collection: Collection, embedder: Embedder):
+        """IndexMismatch if another embedder made the collection's vectors."""
+        collection.require(embedder.spec)
+        self._collection, self._embedder = collection, embedder
+        self._loading = threading.Lock()
+        self._loaded: tuple[tuple[int, int], Snapshot] | None = None
+        self._next_load_at = 0.0
+        self._text_vector = functools.lru_cache(maxsize=1024)(self._embed_text)
+
+    @property
+    def collection(self) -> Collection:
+        """What is searched."""
+        return self._collection
+
+    @property
+    def embedder(self) -> Embedder:
+        """What embeds the queries."""
+        return self._embedder
+
+    def __len__(self) -> int:
+        return len(self._snapshot())
+
+    def search(self, query: str = "", *, image: PictureLike | None = None, like: str | None = None,
+               exclude: Sequence[str] = (), where: str | None = None, k: int = 10, offset: int = 0,
+               hybrid: bool = True) -> SearchResult:
+        """The k best pictures after the first `offset`.
+
+        `query` may have weighted terms (`2:boat + sunset - people`), `exclude` adds negative ones. `image` finds
+        pictures like that one, `like` pictures like the one of that id (itself left out). `where` is SQL over the
+        columns and is applied before ranking. `hybrid` fuses in the captions' words. Asked nothing at all, it lists
+        what passes `where` by URI.
+
+        `score` is the cosine with the text where there is one, else with the picture. `probability` is the model's
+        for the wanted terms, and `matches` says that it passes the cut-off (or that the captions contain every word)
+        and that no excluded term passes it. Models are calibrated for text: for pictures alone it is too high.
+
+        ValueError for a bad argument or an unknown `like`; FilterError for a bad `where`; PictureError for `image`.
+        """
+        start = time.perf_counter()
+        if k < 0 or offset < 0:
+            raise ValueError(f"k and offset are not negative, got k={k}, offset={offset}")
+        terms = parse(query, exclude)
+        vectors, positive, negative = self._embed(terms, image)
+        question = _Question(terms=terms, vectors=vectors, positive=positive, negative=negative, like=like, where=where,
+                             k=k, offset=offset, hybrid=hybrid)
+        for attempt in (1, 2, 3):
+            try:
+                hits, total = self._answer(question, self._snapshot(fresh=attempt > 1))
+                break
+            except StaleSnapshotError:  # a writer cleared this version away between two looks
+                continue
+        else:
+            raise CollectionError(f"{self._collection.name} changes faster than it can be read; try again")
+        took_ms = 1000 * (time.perf_counter() - start)
+        telemetry.observe("search_ms", took_ms, collection=self._collection.name)
+        spec = self._embedder.spec
+        return SearchResult(query=query, model_name=spec.name, fingerprint=spec.fingerprint, took_ms=took_ms,
+                            total=total, hits=tuple(hits))
+
+    def _embed(self, terms: Sequence[Term], image: PictureLike | None) -> tuple[
+            dict[str, Float[np.ndarray, " dim"]], Float[np.ndarray, " dim"] | None, list[Float[np.ndarray, " dim"]]]:
+        """The query vectors by list name, that of the wanted terms alone, and each excluded term's."""
+        vectors: dict[str, Float[np.ndarray, " dim"]] = {}
+        each = [self._text_vector(term.text) for term in terms]
+        if terms:
+            vectors["text"] = _sum(each, [term.weight for term in terms])
+        if image is not None:
+            vectors["image"] = self._embedder.embed_images([as_picture(image)])[0]
+        if not all(np.isfinite(vector).all() for vector in vectors.values()):
+            raise CollectionError(f"{self._embedder.spec.name} gave no finite vector for this query")
+        positive = _sum(each, [max(0.0, term.weight) for term in terms]) if any(t.weight > 0 for t in terms) else None
+        return vectors, positive, [v for v, term in zip(each, terms, strict=True) if term.weight < 0]
+
+    def _answer(self, question: _Question, now: Snapshot) -> tuple[list[Hit], int]:
+        """The hits of this page, and how many pictures were ranked."""
+        mask = np.ones(len(now), dtype=bool) if question.where is None else now.where(question.where)
+        vectors = dict(question.vectors)
+        if question.like is not None:
+            row = now.find(question.like)
+            if row is None:
+                raise ValueError(f"no picture {question.like!r} in {self._collection.name}")
+            vectors["like"] = now.vectors[row]
+            mask[row] = False
+        scores = {name: exact.cosines(now.vectors, vector) for name, vector in vectors.items()}
+        named = _named(question, now) & mask
+        lists = _lists(question, now, scores, mask, named)
+        rows = _order(lists, now, mask, question.offset + question.k)[question.offset:]
+        ranks = {name: np.zeros(len(now), dtype=np.int64) for name in lists}
+        for name, found in lists.items():
+            ranks[name][found] = np.arange(1, len(found) + 1)
+        leading = next(iter(scores.values()), np.zeros(len(now), np.float32))
+        hits: list[Hit] = []
+        for row, values in zip(rows.tolist(), now.fetch(rows, [*_SHOWN, *now.metadata_columns]), strict=True):
+            probability, matches = self._judge(now.vectors[row], question, vectors, bool(named[row]))
+            hits.append(Hit(
+                id=values["id"], uri=values["uri"], caption=values["caption"] or "", score=float(leading[row]),
+                probability=probability, matches=matches,
+                ranks={name: int(rank[row]) for name, rank in ranks.items() if rank[row]},
+                metadata={name: values[name] for name in ("width", "height", "format")} | metadata_in(values)))
+        return hits, int(mask.sum())
+
+    def _judge(self, vector: Float[np.ndarray, " dim"], question: _Question,
+               vectors: Mapping[str, Float[np.ndarray, " dim"]], named: bool) -> tuple[float, bool]:
+        """The probability that a picture is what was wanted, and whether it passes as a match."""
+        spec = self._embedder.spec
+        cutoff = spec.calibration.cutoff if spec.calibration is not None else 0.5
+        excluded = max((spec.probability(float(vector @ other)) for other in question.negative), default=0.0)
+        if question.positive is not None:
+            probability = spec.probability(float(vector @ question.positive))
+        elif pictures := [other for name, other in vectors.items() if name != "text"]:
+            probability = max(spec.probability(float(vector @ other)) for other in pictures)
+        else:  # only exclusions, or nothing at all
+            probability = 1.0 - excluded
+        return probability, (probability >= cutoff or named) and excluded < cutoff
+
+    def _snapshot(self, fresh: bool = False) -> Snapshot:
+        """The newest version in memory. One thread loads; the others go on with the one before, if there is one."""
+        state = self._collection.state()
+        loaded = self._loaded
+        if loaded is not None and not fresh and (loaded[0] == state or time.monotonic() < self._next_load_at):
+            return loaded[1]
+        if not self._loading.acquire(blocking=loaded is None or fresh):
+            assert loaded is not None
+            return loaded[1]
+        try:
+            if self._loaded is None or self._loaded[0] != self._collection.state() or fresh:
+                self._load()
+            assert self._loaded is not None
+            return self._loaded[1]
+        finally:
+            self._loading.release()
+
+    def _load(self) -> None:
+        start = time.monotonic()
+        self._collection.require(self._embedder.spec)  # it may have been removed and made anew
+        state = self._collection.state()
+        for attempt in (1, 2, 3):
+            try:
+                self._loaded = state, snapshot.load(self._collection)
+                break
+            except StaleSnapshotError:
+                if attempt == 3:
+                    raise
+        took = time.monotonic() - start
+        self._next_load_at = time.monotonic() + (_RELOAD_SHARE * took if took > 0.2 else 0.0)
+
+    def _embed_text(self, text: str) -> Float[np.ndarray, " dim"]:
+        return self._embedder.embed_texts([text])[0]
+
+
+def _named(question: _Question, now: Snapshot) -> Bool[np.ndarray, " n"]:
+    """Rows whose captions contain every word that is wanted, and not all words of anything excluded."""
+    if not question.hybrid:
+        return np.zeros(len(now), dtype=bool)
+    named = now.words.matches(question.wanted)
+    for term in question.terms:
+        if term.weight < 0:
+            named &= ~now.words.matches([term.text])
+    return named
+
+
+def _lists(question: _Question, now: Snapshot, scores: Mapping[str, Float[np.ndarray, " n"]],
+           mask: Bool[np.ndarray, " n"], named: Bool[np.ndarray, " n"]) -> dict[str, Int[np.ndarray, " _"]]:
+    """Each list's rows, best first: whole when there are several, so that fused ranks do not depend on the page."""
+    several = len(scores) > 1 or bool(named.any())
+    depth = len(now) if several else question.offset + question.k
+    lists = {name: exact.top_k(values, depth, mask) for name, values in scores.items()}
+    if named.any():
+        lists["lexical"] = exact.top_k(now.words.scores(question.wanted), len(now), named)
+    return lists
+
+
+def _order(lists: Mapping[str, Int[np.ndarray, " _"]], now: Snapshot, mask: Bool[np.ndarray, " n"],
+           depth: int) -> Int[np.ndarray, " _"]:
+    """The first `depth` rows: fused, or of the one list, or by URI if there is none."""
+    match list(lists.values()):
+        case []:
+            by_uri = now.order("uri")
+            return by_uri[mask[by_uri]][:depth]
+        case [only]:
+            return only[:depth]
+        case _:
+            return exact.top_k(reciprocal_rank_fusion(lists, len(now)), depth, mask)
+
+
+def _sum(vectors: Sequence[Float[np.ndarray, " dim"]], weights: Sequence[float]) -> Float[np.ndarray, " dim"]:
+    """The normalised weighted sum. ValueError if nothing is left of it."""
+    total = np.array(weights, dtype=np.float32) @ np.stack(vectors)
+    norm = float(np.linalg.norm(total))
+    if norm < 1e-6:
+        raise ValueError("the terms cancel each other out; leave one of them away")
+    return (total / norm).astype(np.float32)
