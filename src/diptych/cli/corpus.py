@@ -2,6 +2,7 @@
 
   diptych corpus pictograms            the bundled drawings and names, from npm packages, into the cache
   diptych corpus pictograms --verify   check the copy in use against its manifest
+  diptych corpus icons                 eleven thousand line drawings with English names, more to train on
 """
 
 import argparse
@@ -11,17 +12,27 @@ HELP = "build the bundled corpora again, or verify them"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """`pictograms`, with where to and how large."""
+    """One sub-command per corpus, with where to and how large."""
     corpora = parser.add_subparsers(dest="corpus", metavar="CORPUS", required=True)
     pictograms = corpora.add_parser("pictograms", help="7 vendors' drawings of Unicode's pictograms, with names")
-    pictograms.add_argument("--to", type=Path, metavar="DIR", help="the folder to write (default: the cache)")
-    pictograms.add_argument("--size", type=int, default=96, help="width of the pictures in pixels (default 96)")
-    pictograms.add_argument("--verify", action="store_true", help="build nothing; check the files' sha256")
+    icons = corpora.add_parser("icons", help="line drawings with English names and tags, for training")
+    for command in (pictograms, icons):
+        command.add_argument("--to", type=Path, metavar="DIR", help="the folder to write (default: in the cache)")
+        command.add_argument("--size", type=int, default=96, help="width of the pictures in pixels (default 96)")
+    pictograms.add_argument("--verify", action="store_true",
+                            help="build nothing; check the files (of --to, else of the copy in use) by sha256")
 
 
 def run(args: argparse.Namespace) -> int:
     """Build or verify, then print one line about the corpus."""
     from diptych.core.files import home
+
+    where = args.to or home() / "corpora" / args.corpus
+    if args.corpus == "icons":
+        from diptych.data import icons
+
+        print(f"{icons.build(where, args.size):,} icons in {where}")
+        return 0
     from diptych.data import pictograms
 
     if args.verify:
@@ -30,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         from diptych.data import pictograms_build
 
-        where = args.to or home() / "corpora" / "pictograms"
         manifest = pictograms_build.build(where, args.size)
     megabytes = sum(s.bytes for s in manifest.shards) / 1e6
     print(f"{manifest.counts['pictures']:,} pictures of {manifest.counts['pictograms']:,} pictograms, named in "

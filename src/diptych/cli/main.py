@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 import diptych
-from diptych.cli import models
+from diptych.cli import corpus, models
 
-COMMANDS = {"models": models}
+COMMANDS = {"corpus": corpus, "models": models}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -46,7 +46,7 @@ def svg_of(icon: Mapping[str, Any], defaults: Mapping[str, Any], colour: str = "
 
 def draw(source: bytes, size: int) -> Drawing:
     """An SVG document or a raster picture as a `size` × `size` WebP, centred, aspect kept."""
-    picture = _render(source, size) if source.lstrip()[:4] == b"<svg" else _shrink(source, size)
+    picture = _render(source, size) if b"<svg" in source[:1024] else _shrink(source, size)
     return measure(_encode(picture))
 
 
