@@ -6,9 +6,10 @@ lexical) are fused by rank, for their scores cannot be compared; one list alone 
 
 import functools
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic, perf_counter, sleep
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,6 +25,9 @@ from diptych.index.snapshot import Snapshot, StaleSnapshotError
 from diptych.index.store import Collection
 from diptych.inputs.image import PictureLike, as_picture
 
+T = TypeVar("T")
+
+_ATTEMPTS = 8
 _SHOWN = ("id", "uri", "caption", "width", "height", "format")
 _RELOAD_SHARE = 10  # a large collection that is being written is loaded again after ten times as long as loading takes
 
@@ -75,7 +79,7 @@ class Searcher:
         return self._embedder
 
     def __len__(self) -> int:
-        return len(self._snapshot())
+        return self._persist(lambda again: len(self._snapshot(fresh=again)))
 
     def search(self, query: str = "", *, image: PictureLike | None = None, like: str | None = None,
                exclude: Sequence[str] = (), where: str | None = None, k: int = 10, offset: int = 0,
@@ -93,22 +97,16 @@ class Searcher:
 
         ValueError for a bad argument or an unknown `like`; FilterError for a bad `where`; PictureError for `image`.
         """
-        start = time.perf_counter()
+        start = perf_counter()
         if k < 0 or offset < 0:
             raise ValueError(f"k and offset are not negative, got k={k}, offset={offset}")
         terms = parse(query, exclude)
         vectors, positive, negative = self._embed(terms, image)
-        question = _Question(terms=terms, vectors=vectors, positive=positive, negative=negative, like=like, where=where,
-                             k=k, offset=offset, hybrid=hybrid)
-        for attempt in (1, 2, 3):
-            try:
-                hits, total = self._answer(question, self._snapshot(fresh=attempt > 1))
-                break
-            except StaleSnapshotError:  # a writer cleared this version away between two looks
-                continue
-        else:
-            raise CollectionError(f"{self._collection.name} changes faster than it can be read; try again")
-        took_ms = 1000 * (time.perf_counter() - start)
+        question = _Question(
+            terms=terms, vectors=vectors, positive=positive, negative=negative, like=like, k=k, offset=offset,
+            where=where if where and where.strip() else None, hybrid=hybrid)
+        hits, total = self._persist(lambda again: self._answer(question, self._snapshot(fresh=again)))
+        took_ms = 1000 * (perf_counter() - start)
         telemetry.observe("search_ms", took_ms, collection=self._collection.name)
         spec = self._embedder.spec
         return SearchResult(query=query, model_name=spec.name, fingerprint=spec.fingerprint, took_ms=took_ms,
@@ -174,7 +172,7 @@ class Searcher:
         """The newest version in memory. One thread loads; the others go on with the one before, if there is one."""
         state = self._collection.state()
         loaded = self._loaded
-        if loaded is not None and not fresh and (loaded[0] == state or time.monotonic() < self._next_load_at):
+        if loaded is not None and not fresh and (loaded[0] == state or monotonic() < self._next_load_at):
             return loaded[1]
         if not self._loading.acquire(blocking=loaded is None or fresh):
             assert loaded is not None
@@ -188,18 +186,21 @@ class Searcher:
             self._loading.release()
 
     def _load(self) -> None:
-        start = time.monotonic()
+        start = monotonic()
         self._collection.require(self._embedder.spec)  # it may have been removed and made anew
         state = self._collection.state()
-        for attempt in (1, 2, 3):
+        self._loaded = state, snapshot.load(self._collection)
+        took = monotonic() - start
+        self._next_load_at = monotonic() + (_RELOAD_SHARE * took if took > 0.2 else 0.0)
+
+    def _persist(self, look: Callable[[bool], T]) -> T:
+        """`look(again)` until no writer clears the version away that it looks at; a job does so once in minutes."""
+        for attempt in range(_ATTEMPTS):
             try:
-                self._loaded = state, snapshot.load(self._collection)
-                break
+                return look(attempt > 0)
             except StaleSnapshotError:
-                if attempt == 3:
-                    raise
-        took = time.monotonic() - start
-        self._next_load_at = time.monotonic() + (_RELOAD_SHARE * took if took > 0.2 else 0.0)
+                sleep(0.01 * attempt)
+        raise CollectionError(f"{self._collection.name} changes faster than it can be read; try again")
 
     def _embed_text(self, text: str) -> Float[np.ndarray, " dim"]:
         return self._embedder.embed_texts([text])[0]
