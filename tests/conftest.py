@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 # Compiled code is tested without the hook: it breaks torch.compile(fullgraph=True).
 if not os.environ.get("DIPTYCH_NO_SHAPE_CHECKS"):
-    install_import_hook("diptych", "beartype.beartype")
+    install_import_hook("diptych", "typechecker.check")
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 import diptych
-from diptych.cli import corpus, models
+from diptych.cli import collections, corpus, evaluate, index, models, search, train
 
-COMMANDS = {"corpus": corpus, "models": models}
+COMMANDS = {"index": index, "search": search, "collections": collections, "corpus": corpus, "models": models, "train": train, "evaluate": evaluate}
 
 
 def parser() -> argparse.ArgumentParser:

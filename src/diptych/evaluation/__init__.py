@@ -1,0 +1,1 @@
+"""Metrics and tasks over the Embedder protocol and numpy. No torch."""

@@ -1,0 +1,1 @@
+"""Towers, their configurations, and the torch Embedder. torch lives here, in losses and in training only."""

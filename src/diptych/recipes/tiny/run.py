@@ -1,0 +1,161 @@
+"""Run the recipe: world → locked features → two stages → the model folder, with its scores beside the weights.
+
+Every part is kept in the run folder, so a killed run goes on where it stopped: `recipe.json`, `tokenizer.json`,
+`teacher.npy`, `features-*.npy`, `locked.pt`, `unlocked.pt`, `metrics.jsonl`, and at the end `model/`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diptych.core.config import to_json
+from diptych.core.errors import CheckpointError
+from diptych.core.files import write_text
+from diptych.core.types import Calibration, Embedder, EmbedderSpec, Picture
+from diptych.data import pictograms
+from diptych.evaluation.calibration import calibrate
+from diptych.evaluation.pictograms import Embedded, Item, scores
+from diptych.inputs.image import Preprocessing, decode
+from diptych.models.checkpoints.efficientnet_lite0 import load_imagenet
+from diptych.models.checkpoints.native import ModelCard, ModelConfig, read_card, save_model
+from diptych.models.checkpoints.native import load_model as open_model
+from diptych.models.config import EfficientNetConfig
+from diptych.models.efficientnet import EfficientNet
+from diptych.models.embedder import TorchEmbedder
+from diptych.models.two_tower import TwoTower
+from diptych.recipes.tiny import XM3600, TinyConfig
+from diptych.recipes.tiny.stages import Student, locked_stage, unlocked_stage, view_features
+from diptych.recipes.tiny.world import World, build
+from diptych.training import loop
+
+LICENCE = "Apache-2.0 (weights); the pictures keep their own licences, see NOTICE"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gallery:
+    """Decoded pictures of the retrieval tests and the names that ask for them, before any model has seen them."""
+
+    items: Sequence[Item]
+    pictures: Sequence[Picture]
+    names: Mapping[str, Mapping[str, str]]
+
+
+def train(config: TinyConfig, folder: Path, stop_after: int | None = None) -> Path:
+    """Train (or go on) in `folder` and return the model's folder. `stop_after` ends each stage after so many steps
+    without writing the model, as a kill would."""
+    _claim(folder, config)
+    world = build(config, folder)
+    torch.manual_seed(config.seed)
+    towers = TwoTower(config.model)
+    student = Student(towers)
+    weights = features = None
+    if isinstance(towers.image, EfficientNet):
+        weights = load_imagenet()
+        towers.image.trunk.load_state_dict(weights.trunk.state_dict())
+        features = view_features(config, world, weights.trunk, folder)
+    gallery = test_gallery(config)
+
+    def evaluate() -> Mapping[str, float]:
+        return score(gallery, _embedder(config, world, towers), config)
+
+    if config.locked.steps:
+        assert weights is not None and features is not None
+        loop.run(locked_stage(config, world, student, weights, features), folder, evaluate, stop_after)
+    if config.unlocked.steps and (stop_after is None or stop_after >= config.locked.steps):
+        loop.run(unlocked_stage(config, world, student, weights, features), folder, evaluate, stop_after)
+    if stop_after is None:
+        _export(config, world, towers, gallery, folder / "model")
+    return folder / "model"
+
+
+def _claim(folder: Path, config: TinyConfig) -> None:
+    """The resolved recipe lies beside everything it makes; another recipe's folder is refused."""
+    path, text = folder / "recipe.json", to_json(config)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise CheckpointError(f"{folder} holds a run of another configuration (see {path}); choose another --to")
+    write_text(path, text)
+
+
+def preprocessing(config: TinyConfig) -> Preprocessing:
+    """How the recipe's picture tower sees a picture: squashed to the square, bicubic."""
+    match config.model.image:
+        case EfficientNetConfig():
+            mean, std = 127 / 255, 128 / 255
+        case _:
+            mean = std = 0.5
+    return Preprocessing(size=config.image_size, policy="squash", interpolation="bicubic",
+                         mean=(mean,) * 3, std=(std,) * 3)
+
+
+def model_config(config: TinyConfig, world: World) -> ModelConfig:
+    """What goes beside the weights."""
+    trained = tuple(language for language in XM3600 if language in world.captions.languages)
+    return ModelConfig(name=config.name, towers=config.model, preprocessing=preprocessing(config),
+                       tokenizer=world.tokenizer.policy, languages=trained, score_kind=config.loss, general=False)
+
+
+def _export(config: TinyConfig, world: World, towers: TwoTower, gallery: Gallery, target: Path) -> None:
+    """Write the weights, then score and calibrate what was written (half precision), as its users will run it."""
+    described = model_config(config, world)
+    card = ModelCard(licence=LICENCE, calibration=None, scores={}, data_sha256=world.data_sha256)
+    save_model(target, towers, world.tokenizer, described, card)
+    finish_card(target, gallery, config)
+
+
+def finish_card(folder: Path, gallery: Gallery, config: TinyConfig) -> ModelCard:
+    """Score and calibrate the model in `folder` and rewrite its card.json."""
+    embedder, old = open_model(folder), read_card(folder)
+    card = ModelCard(licence=old.licence, data_sha256=old.data_sha256, scores=score(gallery, embedder, config),
+                     calibration=calibration(embedder))
+    write_text(folder / "card.json", to_json(card))
+    return card
+
+
+def open_gallery(splits: Sequence[str], vendors: Sequence[str] | None = None) -> Gallery:
+    """Pictures without a skin tone, flags left out, in these splits, with names in the languages of XM3600."""
+    table = pictograms.pictures(vendors=vendors, splits=list(splits))
+    rows = [r for r in table.to_pylist() if r["base"]]
+    wanted = {r["hexcode"] for r in rows}
+    names: dict[str, dict[str, str]] = {}
+    for row in pictograms.names(languages=list(XM3600)).select(["hexcode", "language", "name"]).to_pylist():
+        if row["hexcode"] in wanted:
+            names.setdefault(row["language"], {})[row["hexcode"]] = row["name"]
+    items = [Item(concept=r["hexcode"], vendor=r["vendor"], split=r["split"], pixel_hash=r["pixel_hash"]) for r in rows]
+    return Gallery(items=items, pictures=[decode(r["picture"]) for r in rows], names=names)
+
+
+def test_gallery(config: TinyConfig) -> Gallery:
+    """All that the three tests search: unseen concepts by every vendor, seen ones by the unseen vendors."""
+    unseen = open_gallery(["test_zeroshot"])
+    seen = open_gallery(["train"], vendors=list(config.held_out_vendors))
+    names = {language: {**unseen.names.get(language, {}), **seen.names[language]} for language in seen.names}
+    return Gallery(items=[*unseen.items, *seen.items], pictures=[*unseen.pictures, *seen.pictures], names=names)
+
+
+def score(gallery: Gallery, embedder: Embedder, config: TinyConfig) -> dict[str, float]:
+    """The figures of the model card."""
+    embedded = Embedded(items=gallery.items, vectors=embedder.embed_images(gallery.pictures), names=gallery.names)
+    return scores(embedded, embedder.embed_texts, config.held_out_vendors[0], config.held_out_languages)
+
+
+def calibration(embedder: Embedder) -> Calibration:
+    """Fitted on the validation concepts' names, asked in the model's languages, against seen and validation
+    pictures: what a user's query, about things never trained on, meets in a real collection."""
+    gallery = open_gallery(["val", "train"])
+    unseen = {i.concept for i in gallery.items if i.split == "val"}
+    asked = [(concept, names[concept]) for language, names in sorted(gallery.names.items())
+             if language in embedder.spec.languages for concept in sorted(unseen & names.keys())]
+    shown = np.array([item.concept for item in gallery.items])
+    match = np.array([concept for concept, _ in asked])[:, None] == shown[None, :]
+    return calibrate(embedder.embed_texts([name for _, name in asked]), embedder.embed_images(gallery.pictures), match)
+
+
+def _embedder(config: TinyConfig, world: World, towers: TwoTower) -> TorchEmbedder:
+    """The towers as they are now, behind the interface that scoring uses."""
+    spec = EmbedderSpec(
+        name=config.name, fingerprint="in training", dim=towers.dim, image_size=config.image_size, languages=XM3600,
+        score_kind=config.loss, logit_scale=float(towers.logit_scale), logit_bias=0.0)
+    return TorchEmbedder(towers, world.tokenizer, preprocessing(config), spec)

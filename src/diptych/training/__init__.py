@@ -1,0 +1,1 @@
+"""The loop, its schedule, and checkpoints that resume exactly."""

@@ -1,0 +1,179 @@
+"""The composition root: finds models, opens collections, and puts the parts together.
+
+Commands and the Python API call these few functions; everything below takes ready parts. A model comes from, in this
+order: what was asked for, the collection's own, the configured default ($DIPTYCH_MODEL), the best general model in
+the local cache, and at last the bundled `diptych-tiny`, with a sentence that says what it is.
+"""
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diptych.core.errors import CollectionBusy, ModelNotFound
+from diptych.core.files import home
+
+if TYPE_CHECKING:
+    from diptych.core.types import Embedder
+    from diptych.data.sources import Source
+    from diptych.index.jobs import IndexReport
+    from diptych.index.search import Searcher
+    from diptych.index.store import Collection
+
+PICTOGRAMS = "pictograms"
+BUNDLED = "diptych-tiny"
+GENERAL = "siglip2-base-patch16-256"
+SMALL_MODEL = (
+    f"{BUNDLED} is a small model trained on drawings; for photographs and sentences get a general one: "
+    f"`diptych models pull {GENERAL}`"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Which model, and a sentence for people when it was nobody's explicit choice."""
+
+    name: str
+    notice: str | None = None
+
+
+def models_folder() -> Path:
+    """Where pulled models live: one folder a model."""
+    return home() / "models"
+
+
+def model_folder(name_or_path: str) -> Path:
+    """The folder of a model: a path, a pulled model's name, or the bundled one. ModelNotFound names the nearest."""
+    here = Path(name_or_path).expanduser()
+    for folder in (here, models_folder() / name_or_path, Path(__file__).parent / "models" / "bundled" / name_or_path):
+        if (folder / "config.json").is_file():
+            return folder
+    names = local_models()
+    near = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.0)
+    raise ModelNotFound(
+        f"no model {name_or_path!r} here; the nearest is {near[0]!r} (there are: {', '.join(names)}; "
+        "`diptych models list` shows what can be pulled)")
+
+
+def local_models() -> list[str]:
+    """Names that load without a network, the bundled one last."""
+    pulled = sorted(p.parent.name for p in models_folder().glob("*/config.json"))
+    return [*(name for name in pulled if name != BUNDLED), BUNDLED]
+
+
+def choose_model(requested: str | None, collection: str | None = None) -> ModelChoice:
+    """The model to use, as the module's docstring orders them. `collection` is the name of the collection's own."""
+    explicit = requested or collection or os.environ.get("DIPTYCH_MODEL")
+    if explicit:
+        return ModelChoice(name=explicit, notice=SMALL_MODEL if explicit == BUNDLED and not requested else None)
+    general = best_local_model()
+    return ModelChoice(name=general) if general else ModelChoice(name=BUNDLED, notice=SMALL_MODEL)
+
+
+def best_local_model() -> str | None:
+    """The best general model among those pulled, by the catalogue's order; None when there is none."""
+    from diptych.models.checkpoints.load import best_general
+
+    return best_general(models_folder())
+
+
+def load_model(name_or_path: str) -> "Embedder":
+    """The Embedder of a model's name or folder."""
+    from diptych.models.checkpoints.load import load
+
+    return load(model_folder(name_or_path))
+
+
+def model_for(collection: str, requested: str | None = None) -> ModelChoice:
+    """The model to use with a collection, which need not exist yet: what was asked for, else the collection's own …"""
+    from diptych.index import store
+
+    own = store.Collection(collection).manifest().model if collection in store.list_names() else None
+    return choose_model(requested, own)
+
+
+def open_collection(name: str, model: str | None = None) -> "Searcher":
+    """A collection ready to search. "pictograms" is the bundled corpus: the first time, it is indexed now.
+
+    IndexMismatch if `model` is not the one that embedded it.
+    """
+    from diptych.index.search import Searcher
+    from diptych.index.store import Collection
+
+    if name != PICTOGRAMS:
+        Collection(name)  # a name that does not exist is told before a model is loaded
+    embedder = load_model(model_for(name, model).name)
+    if name == PICTOGRAMS:
+        index_pictograms(embedder)
+    return Searcher(Collection(name), embedder)
+
+
+def index(paths: Sequence[str | Path], to: str, model: str | None = None, *, prune: bool = True) -> "IndexReport":
+    """Bring collection `to` up to date with folders, pictures and tables; "pictograms" names the bundled corpus."""
+    from diptych.data.sources import open_sources
+    from diptych.index import jobs, store
+
+    store.collection_folder(to)  # a bad name is told before anything is read
+    files = [path for path in paths if not _is_bundled(path)]
+    if to == PICTOGRAMS and files:
+        raise ValueError(f"{PICTOGRAMS!r} is the bundled collection; index {files[0]} into one of another name")
+    sources = open_sources(files)
+    if len(files) < len(paths):
+        sources.append(_pictograms())
+    embedder = load_model(model_for(to, model).name)
+    collection = pictograms_collection(embedder) if to == PICTOGRAMS else store.open_or_create(to, embedder.spec)
+    return jobs.index_pairs({source.root: source.records for source in sources}, collection, embedder,
+                            total=sum(source.total for source in sources), prune=prune)
+
+
+def pictograms_collection(embedder: "Embedder") -> "Collection":
+    """The bundled collection, empty at first. Made anew if it is of another build of the corpus or of this model.
+
+    It can be searched at once, while `index_pictograms` fills it in another thread or process.
+    """
+    from diptych.index import store
+
+    if PICTOGRAMS in store.list_names():
+        manifest = store.Collection(PICTOGRAMS).manifest()
+        other_build = bool(manifest.sources) and all(s.root != _pictograms_root() for s in manifest.sources)
+        same_model = manifest.model == embedder.spec.name
+        if other_build or (same_model and manifest.fingerprint != embedder.spec.fingerprint):
+            store.remove(PICTOGRAMS)
+    return store.open_or_create(PICTOGRAMS, embedder.spec)
+
+
+def index_pictograms(embedder: "Embedder") -> "IndexReport | None":
+    """Index the bundled corpus. None if that is done, or if another process is doing it."""
+    from diptych.index import jobs, store
+
+    try:
+        collection = pictograms_collection(embedder)
+        if any(s.root == _pictograms_root() and s.complete for s in collection.manifest().sources):
+            return None
+        source = _pictograms()
+        return jobs.index_pairs({source.root: source.records}, collection, embedder, total=source.total)
+    except CollectionBusy:
+        if PICTOGRAMS not in store.list_names():  # it is just being created; there is nothing to search yet
+            raise
+        return None
+
+
+def _is_bundled(path: str | Path) -> bool:
+    return str(path) == PICTOGRAMS and not Path(path).exists()
+
+
+def _pictograms() -> "Source":
+    """The bundled corpus as a source whose root names its build."""
+    from diptych.data import pictograms
+    from diptych.data.sources import Source
+
+    total = pictograms.manifest().counts["pictures"]
+    return Source(root=_pictograms_root(), total=total, records=pictograms.pairs())
+
+
+def _pictograms_root() -> str:
+    from diptych.data import pictograms
+
+    return f"{PICTOGRAMS}@{pictograms.manifest().sha256[:12]}"
