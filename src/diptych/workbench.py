@@ -7,7 +7,7 @@ the local cache, and at last the bundled `diptych-tiny`, with a sentence that sa
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,9 @@ from diptych.core.errors import CollectionBusy, ModelNotFound
 from diptych.core.files import home
 
 if TYPE_CHECKING:
-    from diptych.core.types import Embedder
+    from threading import Event
+
+    from diptych.core.types import Embedder, Pair, Skipped
     from diptych.data.sources import Source
     from diptych.index.jobs import IndexReport
     from diptych.index.search import Searcher
@@ -144,8 +146,11 @@ def pictograms_collection(embedder: "Embedder") -> "Collection":
     return store.open_or_create(PICTOGRAMS, embedder.spec)
 
 
-def index_pictograms(embedder: "Embedder") -> "IndexReport | None":
-    """Index the bundled corpus. None if that is done, or if another process is doing it."""
+def index_pictograms(embedder: "Embedder", stop: "Event | None" = None) -> "IndexReport | None":
+    """Index the bundled corpus. None if that is done, or if another process is doing it.
+
+    `stop`, once set from another thread, ends it by KeyboardInterrupt; the next call goes on from there.
+    """
     from diptych.index import jobs, store
 
     try:
@@ -153,11 +158,18 @@ def index_pictograms(embedder: "Embedder") -> "IndexReport | None":
         if any(s.root == _pictograms_root() and s.complete for s in collection.manifest().sources):
             return None
         source = _pictograms()
-        return jobs.index_pairs({source.root: source.records}, collection, embedder, total=source.total)
+        return jobs.index_pairs({source.root: _until(stop, source.records)}, collection, embedder, total=source.total)
     except CollectionBusy:
         if PICTOGRAMS not in store.list_names():  # it is just being created; there is nothing to search yet
             raise
         return None
+
+
+def _until(stop: "Event | None", records: "Iterable[Pair | Skipped]") -> "Iterator[Pair | Skipped]":
+    for record in records:
+        if stop is not None and stop.is_set():
+            raise KeyboardInterrupt("stopped")
+        yield record
 
 
 def _is_bundled(path: str | Path) -> bool:

@@ -348,6 +348,18 @@ def test_failures_keep_what_is_done_and_are_told(run, folder, rows, embedder, mo
     assert counts(run(folder)) == {"added": 4, "unchanged": 4, "embedded": 4}
 
 
+def test_an_interrupted_job_is_stopped_and_keeps_what_is_done(run, folder, rows, embedder, listed):
+    def interrupted():
+        yield from listed(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_pairs({str(folder): interrupted()}, store.open_or_create("colours", embedder.spec), embedder, batch=2)
+    assert read_progress("colours").state == "stopped"
+    held = len(rows())
+    assert counts(run(folder)) == {"added": 8 - held, "unchanged": held, "embedded": 8 - held} and held in (2, 4)
+
+
 def test_errors_of_the_source_and_of_the_writer_come_through(run, folder, embedder, listed, monkeypatch):
     def broken():
         yield from listed(folder)[:3]

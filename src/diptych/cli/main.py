@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 
 import diptych
-from diptych.cli import collections, corpus, evaluate, index, models, search, train
+from diptych.cli import collections, corpus, demo, evaluate, index, models, search, serve, train
 
-COMMANDS = {"index": index, "search": search, "collections": collections, "corpus": corpus, "models": models, "train": train, "evaluate": evaluate}
+COMMANDS = {"index": index, "search": search, "serve": serve, "demo": demo, "collections": collections,
+            "corpus": corpus, "models": models, "train": train, "evaluate": evaluate}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -138,8 +138,9 @@ class _Job:
                 self.writer.optimize()
             self._mark_sources(sources, complete=True)
         except BaseException as error:
-            self.progress.finish("failed", self.done, f"{type(error).__name__}: {error}", skipped=len(self.skipped),
-                                 **self.counts)
+            state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            message = "" if state == "stopped" else f"{type(error).__name__}: {error}"
+            self.progress.finish(state, self.done, message, skipped=len(self.skipped), **self.counts)
             raise
         self.progress.finish("done", self.done, skipped=len(self.skipped), **self.counts)
         return IndexReport(collection=self.collection.name, rows=self.collection.count(), **self.counts,

@@ -20,7 +20,7 @@ class JobProgress:
     """A job as it was at `updated_at` (both times in seconds since 1970).
 
     `done` counts what was looked at (of `total`, where known), unchanged and skipped ones too. `seconds_left` follows
-    the rate of the last 20 seconds. "stopped": the process ended without finishing; running it again goes on.
+    the rate of the last 20 seconds. "stopped": interrupted, or its process is gone; running it again goes on.
     """
 
     state: Literal["running", "done", "failed", "stopped"]
@@ -66,7 +66,7 @@ class ProgressFile:
                             seconds_left=left, **counts)
         self._write()
 
-    def finish(self, state: Literal["done", "failed"], done: int, message: str = "", **counts: int) -> None:
+    def finish(self, state: Literal["done", "failed", "stopped"], done: int, message: str = "", **counts: int) -> None:
         """The last word."""
         now = time.time()
         rate = done / max(now - self._now.started_at, 1e-9)
