@@ -17,7 +17,8 @@ def world():
         return Item(concept=concept, vendor=vendor, split=split, pixel_hash=pixels or f"{vendor}/{concept}")
 
     items = [item("cat", "other", "train"), item("dog", "other", "train"),
-             item("sun", "other", "test_zeroshot"), item("sun", "a", "test_zeroshot"), item("moon", "a", "test_zeroshot")]
+             item("sun", "other", "test_zeroshot"), item("sun", "a", "test_zeroshot"),
+             item("moon", "a", "test_zeroshot")]
     vectors = np.eye(4)[[0, 1, 2, 2, 1]]
     names = {"en": {"cat": "cat", "dog": "dog", "sun": "sun", "moon": "moon"},
              "de": {"cat": "katze", "dog": "hund"}, "xx": {"cat": "cat", "dog": "chien"}}

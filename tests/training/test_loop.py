@@ -1,6 +1,5 @@
 """A killed run goes on exactly: same losses, same weights, to the last bit."""
 
-import json
 import os
 import signal
 import subprocess
@@ -124,12 +123,12 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
 def test_schedule_warms_up_and_ends_at_zero():
     factors = [warmup_cosine(step, 10, 100) for step in range(101)]
     assert factors[0] == pytest.approx(0.1) and factors[9] == factors[10] == 1.0
-    assert factors[100] == pytest.approx(0.0) and all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert factors[100] == pytest.approx(0.0) and factors[10:] == sorted(factors[10:], reverse=True)
 
 
 def test_adamw_groups_slow_pretrained_and_undecayed_scalars():
     model = nn.ModuleDict({"trunk": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
     config = OptimizerConfig(lr=1.0, weight_decay=0.5, pretrained_lr_factor=0.1)
     groups = adamw(model, config, pretrained=lambda n: n.startswith("trunk")).param_groups
-    assert {(g["lr"], g["weight_decay"], len(g["params"])) for g in groups} == {(0.1, 0.0, 2), (1.0, 0.5, 1), (1.0, 0.0, 1)}
-    assert json.dumps([g["base_lr"] for g in groups])
+    found = {(g["lr"], g["base_lr"], g["weight_decay"], len(g["params"])) for g in groups}
+    assert found == {(0.1, 0.1, 0.0, 2), (1.0, 1.0, 0.5, 1), (1.0, 1.0, 0.0, 1)}

@@ -18,12 +18,12 @@ C = TypeVar("C")
 
 def to_dict(config: Any) -> Any:
     """A config as plain JSON values; a nested dataclass becomes a dict, a tuple a list."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if names := _fields(config):
+        return {name: to_dict(getattr(config, name)) for name in names}
     if isinstance(config, tuple | list):
-        return [to_dict(item) for item in config]
+        return [to_dict(item) for item in typing.cast("Iterable[Any]", config)]
     if isinstance(config, Mapping):
-        return {str(key): to_dict(value) for key, value in config.items()}
+        return {str(key): to_dict(value) for key, value in typing.cast("Mapping[Any, Any]", config).items()}
     return config
 
 
@@ -34,7 +34,7 @@ def to_json(config: Any) -> str:
 
 def from_dict(kind: type[C], values: Mapping[str, Any], path: str = "") -> C:
     """Build dataclass `kind` from plain values. ValueError names an unknown field's nearest neighbour."""
-    known = {f.name for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    known = _fields(kind)
     for name in values:
         if name not in known:
             raise ValueError(_unknown(f"{path}{name}", (f"{path}{k}" for k in known)))
@@ -55,54 +55,60 @@ def override(config: C, assignments: Iterable[str]) -> C:
 def paths(config: Any, prefix: str = "") -> list[str]:
     """Every dotted path that `override` accepts for this config."""
     found: list[str] = []
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        nested = dataclasses.is_dataclass(value)
-        found += paths(value, f"{prefix}{f.name}.") if nested else [f"{prefix}{f.name}"]
+    for name in _fields(config):
+        value = getattr(config, name)
+        found += paths(value, f"{prefix}{name}.") if _fields(value) else [f"{prefix}{name}"]
     return found
 
 
+def _fields(config: Any) -> list[str]:
+    """Names of a dataclass's fields, in order; empty for everything else."""
+    return [f.name for f in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
+
+
 def _replace(config: Any, keys: list[str], text: str, path: str, root: Any) -> Any:
-    names = {f.name for f in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set[str]()
-    if keys[0] not in names:
+    if keys[0] not in _fields(config):
         raise ValueError(_unknown(path, paths(root)))
     current = getattr(config, keys[0])
     if len(keys) > 1:
         return dataclasses.replace(config, **{keys[0]: _replace(current, keys[1:], text, path, root)})
-    if dataclasses.is_dataclass(current):
+    if _fields(current):
         inside = ", ".join(paths(current, f"{path}."))
         raise ValueError(f"{path} is a group of settings, set one of: {inside}")
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = {"None": None, "True": True, "False": False}.get(text, text)
-    hint = typing.get_type_hints(type(config))[keys[0]]
+    hint = typing.get_type_hints(typing.cast("type[Any]", type(config)))[keys[0]]
     return dataclasses.replace(config, **{keys[0]: _coerce(value, hint, path)})
 
 
 def _coerce(value: Any, hint: Any, path: str) -> Any:
+    if hint is float and type(value) is int:
+        value = float(value)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _coerce_union(value, args, path)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return value if isinstance(value, hint) else from_dict(hint, value, f"{path}.")
-    if origin is typing.Literal:
-        if value in args:
-            return value
+    if origin is typing.Literal and value not in args:
         raise ValueError(f"{path} is one of {', '.join(map(repr, args))}; got {value!r}")
+    if _fields(hint) and not isinstance(value, hint):
+        return from_dict(hint, value, f"{path}.")
     if origin is tuple:
-        if isinstance(value, list | tuple):
-            inner = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
-            if len(inner) == len(value):
-                return tuple(_coerce(v, h, f"{path}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
-        raise ValueError(f"{path} expects a JSON list for {hint}, got {value!r}")
-    if origin is dict or origin is Mapping or hint is Any:
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return _coerce_tuple(value, args, path)
+    plain = isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    if plain or origin in (typing.Literal, dict) or hint is Any:
         return value
     raise ValueError(f"{path} expects {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def _coerce_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ...]:
+    if isinstance(value, list | tuple):
+        items = list(typing.cast("Iterable[Any]", value))
+        inner = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
+        if len(inner) == len(items):
+            return tuple(_coerce(v, h, f"{path}[{i}]") for i, (v, h) in enumerate(zip(items, inner, strict=True)))
+    raise ValueError(f"{path} expects a JSON list of {len(args)} values, got {value!r}" if Ellipsis not in args
+                     else f"{path} expects a JSON list, got {value!r}")
 
 
 def _coerce_union(value: Any, args: tuple[Any, ...], path: str) -> Any:

@@ -6,12 +6,12 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
-import fsspec
+import fsspec  # pyright: ignore[reportMissingTypeStubs]
 
 
 def home() -> Path:
@@ -20,7 +20,7 @@ def home() -> Path:
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path) -> Generator[BinaryIO, None, None]:
     """Open `path` for writing bytes: a reader sees the old file or the whole new one, never a part.
 
     Writes to a temporary name in the same folder, fsyncs, renames. On an exception the old file stays.
@@ -64,5 +64,5 @@ def read_bytes(uri: str) -> bytes:
     """The bytes behind a local path or an fsspec URL (s3://, memory://, https:// …)."""
     if "://" not in uri:
         return Path(uri).read_bytes()
-    with fsspec.open(uri, "rb") as stream:
-        return stream.read()  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
+    with cast("Any", fsspec).open(uri, "rb") as stream:  # fsspec ships no types
+        return stream.read()

@@ -4,10 +4,11 @@ A library never prints. `progress` draws on stderr only when the command line ha
 `show_progress(True)`; `listen` lets the service and the tests receive the same numbers.
 """
 
+import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,9 @@ Listener = Callable[[str, float, dict[str, Any]], None]
 _lock = threading.Lock()
 _listeners: list[Listener] = []
 _display = {"progress": False}
+
+LINE_EVERY_S = 15.0
+"""How often progress is said where stderr is no terminal."""
 
 
 def listen(listener: Listener) -> Callable[[], None]:
@@ -50,7 +54,7 @@ class Phases:
         self._lock = threading.Lock()
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
+    def __call__(self, name: str) -> Generator[None, None, None]:
         """`with phases("decode"): …` adds the block's wall time to the phase."""
         start = time.perf_counter()
         try:
@@ -78,14 +82,21 @@ class Progress:
 
 
 @contextmanager
-def progress(title: str, total: float | None, unit: str = "", done: float = 0.0) -> Iterator[Progress]:
-    """A progress bar with rate and time left on stderr, or nothing at all when progress is not shown.
+def progress(title: str, total: float | None, unit: str = "", done: float = 0.0) -> Generator[Progress, None, None]:
+    """Progress with rate and time left on stderr: a bar on a terminal, a line every 15 s in a log, or nothing at all
+    when progress is not shown.
 
     `done` is what an earlier run had finished: it fills the bar, and does not count towards the rate.
     """
     if not _display["progress"]:
         yield Progress(lambda _: None, lambda _: None)
         return
+    with (_bar if sys.stderr.isatty() else _lines)(title, total, unit, done) as task:
+        yield task
+
+
+@contextmanager
+def _bar(title: str, total: float | None, unit: str, done: float) -> Generator[Progress, None, None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -95,12 +106,42 @@ def progress(title: str, total: float | None, unit: str = "", done: float = 0.0)
         """Units per second since this run began."""
 
         def render(self, task: Any) -> Text:
-            elapsed = task.elapsed or 0.0
-            rate = (task.completed - done) / elapsed if elapsed > 0 else 0.0
-            return Text(f"{rate:.3g} {unit}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.3g} s/{unit.rstrip('s')}")
+            return Text(_rate(task.completed - done, task.elapsed or 0.0, unit))
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
                TextColumn("{task.fields[note]}"))
     with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
         task = bar.add_task(title, total=total, completed=int(done), note="")
         yield Progress(lambda n: bar.advance(task, n), lambda text: bar.update(task, note=text))
+
+
+@contextmanager
+def _lines(title: str, total: float | None, unit: str, done: float) -> Generator[Progress, None, None]:
+    started = said = time.perf_counter()
+    now, note = done, ""
+
+    def say(end: bool = False) -> None:
+        elapsed, fresh = time.perf_counter() - started, now - done
+        left = "" if end or not total or not fresh else f", {(total - now) * elapsed / fresh:.0f} s left"
+        of = f" of {total:.0f}" if total else ""
+        sys.stderr.write(f"{title}: {now:.0f}{of} {unit}, {_rate(fresh, elapsed, unit)}{left}  {note}\n")
+        sys.stderr.flush()
+
+    def advance(amount: float) -> None:
+        nonlocal now, said
+        now += amount
+        if time.perf_counter() - said >= LINE_EVERY_S:
+            said = time.perf_counter()
+            say()
+
+    def set_note(text: str) -> None:
+        nonlocal note
+        note = text
+
+    yield Progress(advance, set_note)
+    say(end=True)
+
+
+def _rate(amount: float, seconds: float, unit: str) -> str:
+    rate = amount / seconds if seconds > 0 else 0.0
+    return f"{rate:.3g} {unit}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.3g} s/{unit.rstrip('s')}"

@@ -1,4 +1,4 @@
-"""Cut-out drawings to train on: encoded pictures with their concept, how often to draw each, whether it may be mirrored.
+"""Cut-out drawings to train on: encoded pictures, their concepts, how often each is drawn, which may be mirrored.
 
 Batches hold at most one picture of a concept and are a function of the generator alone.
 """

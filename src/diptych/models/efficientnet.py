@@ -79,7 +79,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.stem = SameConv(3, 32, 3, 2)
         blocks = [
-            InvertedResidual(s.inputs if i == 0 else s.outputs, s.outputs, s.expand, s.kernel, s.stride if i == 0 else 1)
+            InvertedResidual(s.outputs if i else s.inputs, s.outputs, s.expand, s.kernel, 1 if i else s.stride)
             for s in STAGES for i in range(s.repeats)
         ]
         self.blocks = nn.ModuleList(blocks)

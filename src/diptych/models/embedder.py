@@ -14,6 +14,7 @@ from jaxtyping import Float
 from diptych.core.types import EmbedderSpec, Picture
 from diptych.inputs.image import Preprocessing, preprocess_batch
 from diptych.inputs.tokenizer import Tokenizer
+from diptych.models.layers import channels_last
 from diptych.models.text import encode_by_length
 from diptych.models.two_tower import TwoTower
 
@@ -25,7 +26,8 @@ class TorchEmbedder:
 
     def __init__(self, towers: TwoTower, tokenizer: Tokenizer, preprocessing: Preprocessing, spec: EmbedderSpec,
                  bf16: bool | None = None):
-        self.towers = towers.eval().to(memory_format=torch.channels_last)
+        self.towers = towers.eval()
+        channels_last(towers)
         self.tokenizer, self.preprocessing, self._spec = tokenizer, preprocessing, spec
         self.bf16 = _native_bf16() if bf16 is None else bf16
 

@@ -96,3 +96,11 @@ class MapPool(nn.Module):
         """Tokens → one pooled vector per picture."""
         x = self.attention(self.probe.expand(len(tokens), -1, -1), memory=tokens)
         return (x + self.mlp(self.norm(x)))[:, 0]
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay convolution kernels out channels-last, in place; `Module.to(memory_format=…)` for type checkers."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module

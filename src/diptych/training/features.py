@@ -16,6 +16,7 @@ from torch import nn
 
 from diptych.core import telemetry
 from diptych.core.files import write_text
+from diptych.models.layers import channels_last
 
 Pixels = UInt8[np.ndarray, "size size 3"]
 
@@ -40,7 +41,7 @@ def extract(
     first = 0 if fresh else state["done"]
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = np.lib.format.open_memmap(path, "w+" if fresh else "r+", np.float16, (count, dim) if fresh else None)
-    trunk = trunk.eval().to(memory_format=torch.channels_last)
+    channels_last(trunk.eval())
     starts = range(first, count, batch)
 
     def load(start: int) -> np.ndarray:

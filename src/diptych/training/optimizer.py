@@ -1,4 +1,5 @@
-"""AdamW over named groups: what is pretrained learns slowly and without decay; scalars, norms and biases never decay."""
+"""AdamW over named groups: what is pretrained learns slowly and without decay; scalars, norms and biases never decay.
+"""
 
 from collections.abc import Callable
 

@@ -76,7 +76,8 @@ def load_model(folder: Path) -> TorchEmbedder:
     config = from_dict(ModelConfig, json.loads(text))
     towers = TwoTower(config.towers).requires_grad_(False)
     try:
-        towers.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()})
+        weights = load_file(folder / "model.safetensors")
+        towers.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     except RuntimeError as error:
         raise CheckpointError(f"{folder}/model.safetensors does not fit its config.json: {error}") from error
     digests = [sha256_bytes(text.encode()), *(sha256_file(folder / n) for n in ("model.safetensors", "tokenizer.json"))]

@@ -22,7 +22,7 @@ from diptych.inputs.image import Preprocessing, decode
 from diptych.models.checkpoints.efficientnet_lite0 import load_imagenet
 from diptych.models.checkpoints.native import ModelCard, ModelConfig, read_card, save_model
 from diptych.models.checkpoints.native import load_model as open_model
-from diptych.models.config import EfficientNetConfig
+from diptych.models.config import EfficientNetConfig, VitConfig
 from diptych.models.efficientnet import EfficientNet
 from diptych.models.embedder import TorchEmbedder
 from diptych.models.two_tower import TwoTower
@@ -84,10 +84,10 @@ def preprocessing(config: TinyConfig) -> Preprocessing:
     match config.model.image:
         case EfficientNetConfig():
             mean, std = 127 / 255, 128 / 255
-        case _:
+        case VitConfig():
             mean = std = 0.5
     return Preprocessing(size=config.image_size, policy="squash", interpolation="bicubic",
-                         mean=(mean,) * 3, std=(std,) * 3)
+                         mean=(mean, mean, mean), std=(std, std, std))
 
 
 def model_config(config: TinyConfig, world: World) -> ModelConfig:

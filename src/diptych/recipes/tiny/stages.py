@@ -23,13 +23,14 @@ from diptych.losses.sigmoid import sigmoid_loss
 from diptych.losses.softmax import softmax_loss
 from diptych.models.checkpoints.efficientnet_lite0 import ImageNetWeights
 from diptych.models.efficientnet import EfficientNet
+from diptych.models.layers import channels_last
 from diptych.models.text import encode_by_length
 from diptych.models.two_tower import TwoTower
 from diptych.models.vit import Vit
 from diptych.recipes.tiny import TinyConfig
 from diptych.recipes.tiny.world import TEACHER_DIM, World
 from diptych.training.config import StageConfig
-from diptych.training.features import to_input
+from diptych.training.features import extract, to_input
 from diptych.training.loop import Losses, Stage, hash_seed
 from diptych.training.optimizer import adamw
 
@@ -181,8 +182,8 @@ def unlocked_stage(config: TinyConfig, world: World, student: Student, weights: 
 
 
 def _held(tower: EfficientNet, original: nn.Module) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    locked = copy.deepcopy(original).eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    tower.trunk.requires_grad_(True).to(memory_format=torch.channels_last)
+    locked = channels_last(copy.deepcopy(original).eval().requires_grad_(False))
+    channels_last(tower.trunk.requires_grad_(True))
 
     def encode(pictures: Tensor) -> tuple[Tensor, Tensor]:
         pixels = to_input(pictures.numpy(), 127, 128)
@@ -215,8 +216,6 @@ def _stage(name: str, config: TinyConfig, stage: StageConfig, student: Student,
 
 def view_features(config: TinyConfig, world: World, trunk: nn.Module, folder: Path) -> np.ndarray:
     """The trunk's features of every augmented view, [views × pictures, 1280], kept in `folder`."""
-    from diptych.training.features import extract
-
     drawings, count = world.drawings, len(world.drawings)
     key = sha256_bytes((to_json(config.augmentation) + f"{config.image_size} {config.seed} {count} {config.views}"
                         + world.data_sha256).encode())[:12]

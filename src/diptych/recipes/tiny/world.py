@@ -39,7 +39,7 @@ class World:
     captions: Captions
     drawings: Drawings
     class_rows: np.ndarray
-    noun_texts: Sequence[str]
+    noun_texts: tuple[str, ...]
     tokenizer: Tokenizer
     teacher: Float16[np.ndarray, "texts 512"]
     data_sha256: str
