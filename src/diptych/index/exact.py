@@ -1,7 +1,7 @@
 """Exact nearest neighbours: every cosine is computed. The oracle of every faster index, and the default.
 
-100,000 × 512 takes about 10 ms on two cores, and memory bandwidth is the limit; it is what search uses at any size
-until an approximate snapshot is measured to be worth its recall.
+100,000 × 512 takes 27 ms on two busy cores (memory bandwidth is the limit), 3 ms more for the best ten, 17 ms for the
+whole order that fusion needs. It is what search uses at any size.
 """
 
 import numpy as np

@@ -60,8 +60,8 @@ class Snapshot:
             columns = ", ".join(f"{column.name} ({column.type})" for column in self.table.schema
                                 if column.name not in ("vector", "thumbnail") and not column.name.endswith(WIDENED))
             reason = re.split(r", /\S+\.rs:", str(error).removeprefix("Invalid input, "))[0]
-            raise FilterError(f"{condition!r} is not a condition over this collection: {reason} "
-                              f"Its columns are {columns}") from error
+            raise FilterError(f"{condition!r} is not a condition over this collection: {reason} Its columns are "
+                              f"{columns}; one that is also a word of SQL goes in `backticks`") from error
         return np.isin(self.row_ids, found["_rowid"].to_numpy())
 
     def order(self, column: str) -> Int[np.ndarray, " n"]:
