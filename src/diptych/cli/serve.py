@@ -92,7 +92,7 @@ def _fill(shelf: "Shelf", model: str | None, stop: threading.Event) -> None:
             shelf.fail(name, str(error))
             print(f"diptych: {name}: {error}", file=sys.stderr)
     bundled = shelf.find(workbench.PICTOGRAMS)
-    if bundled and bundled.searcher:
+    if bundled is not None and bundled.searcher is not None:  # its truth is its length: 0 at first
         try:
             workbench.index_pictograms(bundled.searcher.embedder, stop)
         except KeyboardInterrupt:  # how `stop` ends it; the next start goes on from there
