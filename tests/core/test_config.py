@@ -1,6 +1,7 @@
 """Configs go to JSON and back, and overrides name what is wrong with them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,13 +33,14 @@ class Outer:
     triple: tuple[float, float, float] = (0.0, 0.0, 0.0)
     names: tuple[str, ...] = ()
     scores: dict[str, float] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @settings(deadline=None, max_examples=60)
 @given(steps=st.integers(), lr=st.floats(allow_nan=False, allow_infinity=False), names=st.lists(st.text()),
        limit=st.none() | st.floats(allow_nan=False, allow_infinity=False), kind=st.sampled_from("ab"))
 def test_round_trip_through_json(steps, lr, names, limit, kind):
-    config = Outer(steps=steps, inner=Inner(lr=lr, kind=kind), names=tuple(names), limit=limit, scores={"a": 1.0})
+    config = Outer(steps=steps, inner=Inner(lr=lr, kind=kind), names=tuple(names), limit=limit, scores={"a": 1.0}, counts={"b": 2})
     assert from_dict(Outer, json.loads(to_json(config))) == config
 
 

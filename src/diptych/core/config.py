@@ -96,7 +96,7 @@ def _coerce(value: Any, hint: Any, path: str) -> Any:
     if origin is tuple:
         return _coerce_tuple(value, args, path)
     plain = isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    if plain or origin in (typing.Literal, dict) or hint is Any:
+    if plain or origin in (typing.Literal, dict, Mapping) or hint is Any:
         return value
     raise ValueError(f"{path} expects {getattr(hint, '__name__', hint)}, got {value!r}")
 
