@@ -3,6 +3,7 @@
 import pytest
 from starlette.testclient import TestClient
 
+from diptych.core import telemetry
 from diptych.core.errors import CollectionBusy, IndexMismatch
 from diptych.service.app import create_app
 from diptych.service.shelf import Shelf
@@ -69,6 +70,15 @@ def test_metrics_count_what_happened(client):
                  'diptych_search_seconds_count{collection="colours"} 2.0',
                  'diptych_indexed_pictures{collection="colours"} 40.0'):
         assert line in said.splitlines()
+
+
+def test_metrics_take_over_what_indexing_reports(client):
+    telemetry.count("index_skipped", reason="truncated")
+    telemetry.count("index_skipped", reason="truncated")
+    telemetry.observe("search_ms", 3.0, collection="somebody else's")
+    said = client.get("/metrics").text
+    assert 'diptych_index_skipped_total{reason="truncated"} 2.0' in said.splitlines()
+    assert "somebody" not in said
 
 
 def test_two_apps_do_not_share_numbers(searcher):

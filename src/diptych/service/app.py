@@ -4,7 +4,7 @@ Everything it needs is passed in; it loads no model and opens no collection. Err
 (`DiptychError`) and the caller's (validation) alike.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from diptych.service import rest, uploads
 from diptych.service.guard import LOCAL_HOSTS, Guard
 from diptych.service.metrics import Metrics, RequestMetrics
 from diptych.service.schemas import Readiness
-from diptych.service.shelf import Shelf
+from diptych.service.shelf import Shelf, State
 from diptych.service.uploads import Limits, UploadRefused
 
 PAGES = Path(__file__).parent / "pages"
@@ -59,7 +59,7 @@ def _probes(app: FastAPI, shelf: Shelf, metrics: Metrics) -> None:
     @app.get("/readyz", responses={503: {"model": Readiness}}, tags=["operations"], summary="All can be searched")
     def readyz(response: Response) -> Readiness:
         """503 until the model and every collection are loaded."""
-        states = {slot.name: slot.state for slot in shelf.slots}
+        states: dict[str, State] = {slot.name: slot.state for slot in shelf.slots}
         ready = set(states.values()) == {"ready"}
         response.status_code = 200 if ready else 503
         return Readiness(ready=ready, collections=states)
@@ -124,7 +124,7 @@ def _errors_are_sentences(app: FastAPI, metrics: Metrics) -> None:
                 return _problem(503, str(error), {"Retry-After": "2"})
 
 
-def _problem(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def _problem(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"detail": sentence}, status, headers=headers)
 
 

@@ -50,5 +50,6 @@ def hosts_for(host: str) -> tuple[str, ...] | None:
 
 def run(app: FastAPI, listener: socket.socket) -> None:
     """Answer until SIGINT or SIGTERM; open requests have a few seconds to end."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False,
+                            timeout_graceful_shutdown=_GRACE_S)
     uvicorn.Server(config).run(sockets=[listener])
