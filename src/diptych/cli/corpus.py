@@ -2,7 +2,8 @@
 
   diptych corpus pictograms            the bundled drawings and names, from npm packages, into the cache
   diptych corpus pictograms --verify   check the copy in use against its manifest
-  diptych corpus icons                 eleven thousand line drawings with English names, more to train on
+  diptych corpus icons                 twelve thousand line drawings with English names, from elsewhere
+  diptych corpus nouns                 ImageNet's nouns with their definitions, for the text tower
 """
 
 import argparse
@@ -15,9 +16,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command per corpus, with where to and how large."""
     corpora = parser.add_subparsers(dest="corpus", metavar="CORPUS", required=True)
     pictograms = corpora.add_parser("pictograms", help="7 vendors' drawings of Unicode's pictograms, with names")
-    icons = corpora.add_parser("icons", help="line drawings with English names and tags, for training")
-    for command in (pictograms, icons):
+    icons = corpora.add_parser("icons", help="line drawings with English names and tags")
+    nouns = corpora.add_parser("nouns", help="ImageNet's synsets: lemmas and definitions from WordNet")
+    for command in (pictograms, icons, nouns):
         command.add_argument("--to", type=Path, metavar="DIR", help="the folder to write (default: in the cache)")
+    for command in (pictograms, icons):
         command.add_argument("--size", type=int, default=96, help="width of the pictures in pixels (default 96)")
     pictograms.add_argument("--verify", action="store_true",
                             help="build nothing; check the files (of --to, else of the copy in use) by sha256")
@@ -32,6 +35,11 @@ def run(args: argparse.Namespace) -> int:
         from diptych.data import icons
 
         print(f"{icons.build(where, args.size):,} icons in {where}")
+        return 0
+    if args.corpus == "nouns":
+        from diptych.data import nouns
+
+        print(f"{nouns.build(where):,} nouns in {where}")
         return 0
     from diptych.data import pictograms
 

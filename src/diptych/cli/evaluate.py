@@ -1,7 +1,7 @@
 """Print how well a model finds the bundled pictograms by name, beside the floors of a classical baseline.
 
   diptych evaluate tiny                     the committed diptych-tiny
-  diptych evaluate tiny --model runs/x/model --write   score, calibrate, and keep both in the model's card.json
+  diptych evaluate tiny --model runs/x/model --write   score, calibrate, and keep both in the model's card
 """
 
 import argparse
@@ -10,19 +10,12 @@ import sys
 
 HELP = "score a model on the bundled pictograms"
 
-FLOORS = {
-    "seen_concepts/unseen_vendor": (0.059, 0.182),
-    "unseen_concepts/seen_vendors": (0.116, 0.297),
-    "unseen_concepts/unseen_vendor": (0.072, 0.223),
-}
-"""Text → picture hit@1 and hit@5 of HOG and colour features with a TF-IDF ridge regression, English."""
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which recipe's evaluators, which model."""
     parser.add_argument("recipe", choices=["tiny"], help="whose evaluators to run")
     parser.add_argument("--model", default="diptych-tiny", help="a model's name or folder (default diptych-tiny)")
-    parser.add_argument("--write", action="store_true", help="keep scores and calibration in the model's card.json")
+    parser.add_argument("--write", action="store_true", help="keep scores and calibration in the model's card")
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
 
 
@@ -30,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Score and print."""
     from diptych import workbench
     from diptych.recipes.tiny import tiny
+    from diptych.recipes.tiny.card import FLOORS
     from diptych.recipes.tiny.run import finish_card, score, test_gallery
 
     config = tiny()

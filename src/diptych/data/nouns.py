@@ -14,19 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diptych.core.errors import CorpusError
-from diptych.core.files import atomic_write
+from diptych.core.files import atomic_write, home
 
 PACKAGE = "timm==1.0.29"
 _LISTS = "timm/data/_info/imagenet_{}.txt"
 
 
 def folder() -> Path:
-    """Where the committed file lies: beside the installed package, else in the checkout."""
+    """Where the file lies: in the installed package, else the checkout, else the cache."""
     here = Path(__file__).resolve().parents[1]
-    for candidate in (here / "corpora" / "nouns", here.parents[1] / "corpora" / "nouns"):
+    for candidate in (root / "corpora" / "nouns" for root in (here, here.parents[1], home())):
         if (candidate / "nouns.parquet").exists():
             return candidate
-    raise CorpusError("the noun list is not here; build it with `diptych corpus nouns --to corpora/nouns`")
+    raise CorpusError("the noun list is not here; build it with `diptych corpus nouns`")
 
 
 def read() -> pa.Table:

@@ -67,6 +67,11 @@ def read_card(folder: Path) -> ModelCard:
     return from_dict(ModelCard, json.loads((folder / "card.json").read_text(encoding="utf-8")))
 
 
+def read_config(folder: Path) -> ModelConfig:
+    """What is declared of the model in `folder`."""
+    return from_dict(ModelConfig, json.loads((folder / "config.json").read_text(encoding="utf-8")))
+
+
 def load_model(folder: Path) -> TorchEmbedder:
     """Open a folder. CheckpointError names a missing file, or a key that is missing, unknown or misshapen."""
     missing = [n for n in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / n).is_file()]

@@ -1,12 +1,13 @@
 """The bundled model, `diptych-tiny`: a locked, then gently unlocked ImageNet tower and a multilingual text tower.
 
-Two stages. *locked* (SigLiT, arXiv 2303.15343 §4.2): EfficientNet-Lite0 is frozen, its features of augmented views are
-computed once, and the picture head and the text tower learn together. *unlocked*: the tower follows at a tenth of the
-rate, held to its old features by distillation, so that photographs are not forgotten.
+Three stages. *anchored*: EfficientNet-Lite0 is frozen (SigLiT, arXiv 2303.15343 §4.2), its features of augmented views
+are computed once, and the picture head learns to meet a linear map of a sentence encoder's vectors of the captions:
+cheap, because no text tower runs. *locked*: the text tower, from scratch, learns those mapped vectors and the
+contrastive loss together. *unlocked*: the picture tower follows at a tenth of the rate, held to its old features by
+distillation, so that photographs are not forgotten.
 
-Beside the pictures, two things teach without a single photograph: the ImageNet classifier's rows, each a feature
-vector for its label; and a small multilingual sentence encoder, whose vectors the text tower learns to predict, so that
-words never drawn still land near their relatives.
+Two things teach without a single photograph: the ImageNet classifier's rows, each a feature vector for its label; and
+the sentence encoder, a small multilingual one, through which words never drawn land near their relatives.
 """
 
 from dataclasses import dataclass, field
@@ -41,21 +42,22 @@ class TinyConfig:
     loss: Literal["sigmoid", "softmax"] = "sigmoid"
     classes: int = 96
     nouns: int = 96
-    text_teacher: float = 1.0
+    text_teacher: float = 10.0
     feature_teacher: float = 4.0
     mix: CaptionMix = field(default_factory=CaptionMix)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    anchored: StageConfig
     locked: StageConfig
     unlocked: StageConfig
 
     def __post_init__(self):
-        if isinstance(self.model.image, VitConfig) and self.locked.steps:
-            raise ValueError("a ViT starts from scratch and has nothing to lock: set locked.steps=0")
+        if isinstance(self.model.image, VitConfig) and self.anchored.steps + self.locked.steps:
+            raise ValueError("a ViT starts from scratch and has nothing to lock: set anchored.steps=0 locked.steps=0")
         if self.model.image.image_size != self.image_size:
             raise ValueError(f"image_size {self.image_size} and model.image.image_size must agree")
 
 
-def text_tower(layers: int = 3, width: int = 256) -> TextConfig:
+def text_tower(layers: int = 2, width: int = 256) -> TextConfig:
     """Bidirectional, padding masked, mean-pooled: short names need no more."""
     return TextConfig(vocab_size=16_000, context_length=32, width=width, layers=layers, heads=width // 64,
                       mlp_width=4 * width, pool="mean", mask_padding=True, projection=256)
@@ -65,9 +67,11 @@ def tiny() -> TinyConfig:
     """The recipe of the committed weights."""
     return TinyConfig(
         model=TwoTowerConfig(image=EfficientNetConfig(image_size=160, dropout=0.1), text=text_tower()),
-        locked=StageConfig(steps=1_200, batch=512, evaluate_every=600,
-                           optimizer=OptimizerConfig(lr=1.5e-3, weight_decay=0.05, warmup_steps=100)),
-        unlocked=StageConfig(steps=200, batch=256, checkpoint_every=20, evaluate_every=100, log_every=10,
+        anchored=StageConfig(steps=1_000, batch=768, log_every=50, bf16=False,
+                             optimizer=OptimizerConfig(lr=2e-3, weight_decay=0.05, warmup_steps=100)),
+        locked=StageConfig(steps=1_000, batch=512, evaluate_every=500,
+                           optimizer=OptimizerConfig(lr=1.5e-3, weight_decay=0.05, warmup_steps=50)),
+        unlocked=StageConfig(steps=120, batch=256, checkpoint_every=20, evaluate_every=60, log_every=5,
                              optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.05, warmup_steps=20)),
     )
 
@@ -79,7 +83,7 @@ def tiny_scratch() -> TinyConfig:
     return TinyConfig(
         name="diptych-tiny-scratch", image_size=96, model=TwoTowerConfig(image=vit, text=text_tower()),
         classes=0, feature_teacher=0.0,
-        locked=StageConfig(steps=0, batch=512),
+        anchored=StageConfig(steps=0, batch=512), locked=StageConfig(steps=0, batch=512),
         unlocked=StageConfig(steps=1_000, batch=256, optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.05)),
     )
 

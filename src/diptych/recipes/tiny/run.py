@@ -1,7 +1,7 @@
-"""Run the recipe: world → locked features → two stages → the model folder, with its scores beside the weights.
+"""Run the recipe: world → locked features → three stages → the model folder, with its scores beside the weights.
 
 Every part is kept in the run folder, so a killed run goes on where it stopped: `recipe.json`, `tokenizer.json`,
-`teacher.npy`, `features-*.npy`, `locked.pt`, `unlocked.pt`, `metrics.jsonl`, and at the end `model/`.
+`teacher.npy`, `tokens.npy`, `features-*.npy`, a checkpoint per stage, `metrics.jsonl`, and at the end `model/`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,15 @@ from diptych.evaluation.calibration import calibrate
 from diptych.evaluation.pictograms import Embedded, Item, scores
 from diptych.inputs.image import Preprocessing, decode
 from diptych.models.checkpoints.efficientnet_lite0 import load_imagenet
-from diptych.models.checkpoints.native import ModelCard, ModelConfig, read_card, save_model
+from diptych.models.checkpoints.native import ModelCard, ModelConfig, read_card, read_config, save_model
 from diptych.models.checkpoints.native import load_model as open_model
 from diptych.models.config import EfficientNetConfig, VitConfig
 from diptych.models.efficientnet import EfficientNet
 from diptych.models.embedder import TorchEmbedder
 from diptych.models.two_tower import TwoTower
 from diptych.recipes.tiny import XM3600, TinyConfig
-from diptych.recipes.tiny.stages import Student, locked_stage, unlocked_stage, view_features
+from diptych.recipes.tiny.card import render
+from diptych.recipes.tiny.stages import Student, feature_stage, unlocked_stage, view_features
 from diptych.recipes.tiny.world import World, build
 from diptych.training import loop
 
@@ -61,10 +62,11 @@ def train(config: TinyConfig, folder: Path, stop_after: int | None = None) -> Pa
     def evaluate() -> Mapping[str, float]:
         return score(gallery, _embedder(config, world, towers), config)
 
-    if config.locked.steps:
-        assert weights is not None and features is not None
-        loop.run(locked_stage(config, world, student, weights, features), folder, evaluate, stop_after)
-    if config.unlocked.steps and (stop_after is None or stop_after >= config.locked.steps):
+    if weights is not None and features is not None:
+        loop.run(feature_stage("anchored", config, world, student, weights, features), folder, None, stop_after)
+        student.start_text_tower(world)
+        loop.run(feature_stage("locked", config, world, student, weights, features), folder, evaluate, stop_after)
+    if config.unlocked.steps:
         loop.run(unlocked_stage(config, world, student, weights, features), folder, evaluate, stop_after)
     if stop_after is None:
         _export(config, world, towers, gallery, folder / "model")
@@ -106,11 +108,12 @@ def _export(config: TinyConfig, world: World, towers: TwoTower, gallery: Gallery
 
 
 def finish_card(folder: Path, gallery: Gallery, config: TinyConfig) -> ModelCard:
-    """Score and calibrate the model in `folder` and rewrite its card.json."""
+    """Score and calibrate the model in `folder` and rewrite its card."""
     embedder, old = open_model(folder), read_card(folder)
     card = ModelCard(licence=old.licence, data_sha256=old.data_sha256, scores=score(gallery, embedder, config),
                      calibration=calibration(embedder))
     write_text(folder / "card.json", to_json(card))
+    write_text(folder / "README.md", render(config, read_config(folder), card))
     return card
 
 

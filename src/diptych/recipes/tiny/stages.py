@@ -1,4 +1,4 @@
-"""The two stages of the recipe as `training.loop.Stage`s: what a batch holds, and what is minimised.
+"""The three stages of the recipe as `training.loop.Stage`s: what a batch holds, and what is minimised.
 
 Every batch is a function of (seed, stage, step). Rows of a batch: pictures first, then ImageNet classifier rows.
 """
@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from diptych.losses.sigmoid import sigmoid_loss
 from diptych.losses.softmax import softmax_loss
 from diptych.models.checkpoints.efficientnet_lite0 import ImageNetWeights
 from diptych.models.efficientnet import EfficientNet
-from diptych.models.layers import channels_last
+from diptych.models.layers import Block, channels_last
 from diptych.models.text import encode_by_length
 from diptych.models.two_tower import TwoTower
 from diptych.models.vit import Vit
@@ -50,11 +51,29 @@ class Batch:
 
 
 class Student(nn.Module):
-    """The two towers and the linear map from their space to the text teacher's, which only training needs."""
+    """The two towers, and the linear map from the text teacher's space to theirs, which only training needs."""
 
     def __init__(self, towers: TwoTower):
         super().__init__()
-        self.towers, self.to_teacher = towers, nn.Linear(towers.dim, TEACHER_DIM, bias=False)
+        self.towers, self.anchor = towers, nn.Linear(TEACHER_DIM, towers.dim, bias=False)
+
+    @torch.no_grad()
+    def start_text_tower(self, world: World) -> None:
+        """Begin the text tower as the mean of its tokens' mapped teacher vectors: blocks that add nothing yet, and
+        an identity projection. Whole words are most of the vocabulary, so this is already half a translation."""
+        text = self.towers.text
+        known = torch.from_numpy(world.token_vectors.astype(np.float32))
+        mapped = F.normalize(self.anchor(known), dim=-1)
+        has = known.any(dim=1)
+        text.token_embed.weight[has] = mapped[has]
+        for block in text.blocks:
+            assert isinstance(block, Block)
+            for layer in (block.attention.out_proj, block.mlp.fc2):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        if isinstance(text.projection, nn.Linear) and text.config.width == text.dim:
+            nn.init.eye_(text.projection.weight)
+            nn.init.zeros_(text.projection.bias)
 
 
 class Batches:
@@ -109,31 +128,46 @@ class Batches:
 
 
 def losses_of(
-    config: TinyConfig, student: Student, encode: Callable[[Tensor], tuple[Tensor, Tensor]]
+    config: TinyConfig, student: Student, encode: Callable[[Tensor], tuple[Tensor, Tensor]], *, anchored: bool = False
 ) -> Callable[[Batch], Losses]:
-    """The weighted sum of a stage. `encode(pictures)` gives unnormalised embeddings and a distillation term."""
+    """The weighted sum of a stage. `encode(pictures)` gives unnormalised embeddings and a distillation term.
+
+    `anchored`: the captions' mapped teacher vectors stand in for the text tower, and captions without one are left out.
+    """
     towers = student.towers
     pad = towers.config.text.pad_id
 
     def text_of(ids: Tensor) -> Tensor:
-        return encode_by_length(towers.encode_text, ids, pad, buckets=3)
+        return encode_by_length(towers.encode_text, ids, pad, buckets=3).float()
 
-    def losses(batch: Batch) -> Losses:
+    def image_of(batch: Batch) -> tuple[Tensor, Tensor]:
         embedded, kept = encode(batch.pictures)
         if len(batch.classes):
             assert isinstance(towers.image, EfficientNet)
             embedded = torch.cat([embedded, towers.image.head(batch.classes)])
-        image, text = F.normalize(embedded.float(), dim=-1), text_of(batch.ids).float()
+        return F.normalize(embedded.float(), dim=-1), kept
+
+    def on_anchors(batch: Batch) -> Losses:
+        image, _ = image_of(batch)
+        taught = batch.teacher[: len(batch.ids)]
+        has = taught.any(dim=1)
+        text = F.normalize(student.anchor(taught[has]), dim=-1)
+        contrastive = _contrastive(config, towers, image, text, batch.positive[:, has])
+        return {"loss": contrastive, "logit_scale": towers.logit_scale.detach()}
+
+    def on_texts(batch: Batch) -> Losses:
+        image, kept = image_of(batch)
+        text = text_of(batch.ids)
         has = batch.teacher.any(dim=1)
-        said = torch.cat([text, text_of(batch.noun_ids).float()])[has]
+        said = torch.cat([text, text_of(batch.noun_ids)])[has]
         with torch.autocast("cpu", enabled=False):  # a bias of −10 leaves bfloat16 logits too coarse to learn from
             contrastive = _contrastive(config, towers, image, text, batch.positive)
-            text_teacher = cosine_loss(student.to_teacher(said), batch.teacher[has])
+            text_teacher = cosine_loss(said, student.anchor(batch.teacher[has]).detach())
         total = contrastive + config.text_teacher * text_teacher + config.feature_teacher * kept
         return {"loss": total, "contrastive": contrastive, "text_teacher": text_teacher, "feature_teacher": kept,
                 "logit_scale": towers.logit_scale.detach()}
 
-    return losses
+    return on_anchors if anchored else on_texts
 
 
 def _contrastive(config: TinyConfig, towers: TwoTower, image: Tensor, text: Tensor, positive: Tensor) -> Tensor:
@@ -145,11 +179,13 @@ def _contrastive(config: TinyConfig, towers: TwoTower, image: Tensor, text: Tens
             return softmax_loss(image, text, towers.logit_scale, positive)
 
 
-def locked_stage(config: TinyConfig, world: World, student: Student, weights: ImageNetWeights,
-                 features: np.ndarray) -> Stage[Batch]:
-    """Picture head and text tower learn on the frozen trunk's features [views × pictures, 1280]."""
+def feature_stage(name: Literal["anchored", "locked"], config: TinyConfig, world: World, student: Student,
+                  weights: ImageNetWeights, features: np.ndarray) -> Stage[Batch]:
+    """A stage on the frozen trunk's features [views × pictures, 1280]: "anchored" trains the picture head and the map
+    from the teacher, "locked" the head and the text tower."""
     tower, count = student.towers.image, len(world.drawings)
     assert isinstance(tower, EfficientNet)
+    stage = config.anchored if name == "anchored" else config.locked
 
     def view(index: int, rng: np.random.Generator) -> np.ndarray:
         return features[int(rng.integers(config.views)) * count + index].astype(np.float32)
@@ -158,8 +194,10 @@ def locked_stage(config: TinyConfig, world: World, student: Student, weights: Im
         return tower.head(pictures), pictures.new_zeros(())
 
     tower.trunk.requires_grad_(False)
-    return _stage("locked", config, config.locked, student, encode,
-                  Batches(config, "locked", config.locked.batch, world, view, weights, features))
+    student.towers.text.requires_grad_(name == "locked")
+    student.anchor.requires_grad_(name == "anchored")
+    return _stage(name, config, stage, student, losses_of(config, student, encode, anchored=name == "anchored"),
+                  Batches(config, name, stage.batch, world, view, weights, features))
 
 
 def unlocked_stage(config: TinyConfig, world: World, student: Student, weights: ImageNetWeights | None,
@@ -177,7 +215,7 @@ def unlocked_stage(config: TinyConfig, world: World, student: Student, weights: 
             encode = _held(tower, weights.trunk)
         case Vit():
             encode = _free(tower)
-    return _stage("unlocked", config, config.unlocked, student, encode,
+    return _stage("unlocked", config, config.unlocked, student, losses_of(config, student, encode),
                   Batches(config, "unlocked", config.unlocked.batch, world, picture, weights, features))
 
 
@@ -204,12 +242,12 @@ def _free(tower: Vit) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 
 
 def _stage(name: str, config: TinyConfig, stage: StageConfig, student: Student,
-           encode: Callable[[Tensor], tuple[Tensor, Tensor]], batches: Batches) -> Stage[Batch]:
+           losses: Callable[[Batch], Losses], batches: Batches) -> Stage[Batch]:
     slow = "towers.image.trunk."
     optimizer = adamw(student, stage.optimizer, pretrained=lambda n: n.startswith(slow))
     return Stage(
         name=name, config=stage, model=student, optimizer=optimizer, batch=batches,
-        losses=losses_of(config, student, encode), seed=config.seed,
+        losses=losses, seed=config.seed,
         identity=sha256_bytes((to_json(config) + batches.world.data_sha256).encode()),
     )
 

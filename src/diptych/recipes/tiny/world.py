@@ -34,7 +34,7 @@ _SIDED_WORDS = ("left", "right", "clock", "o’clock", "arrow", "letter", "butto
 @dataclass(frozen=True, kw_only=True, eq=False)
 class World:
     """`class_rows[i]` is the caption-table row of ImageNet class i. `teacher` has one row per text of the table, then
-    one per noun text; rows without a teacher are zero."""
+    one per noun text; `token_vectors` are the teacher's of the tokens as words. Rows without a teacher are zero."""
 
     captions: Captions
     drawings: Drawings
@@ -42,6 +42,7 @@ class World:
     noun_texts: tuple[str, ...]
     tokenizer: Tokenizer
     teacher: Float16[np.ndarray, "texts 512"]
+    token_vectors: Float16[np.ndarray, "vocabulary 512"]
     data_sha256: str
 
 
@@ -70,6 +71,7 @@ def build(config: TinyConfig, folder: Path) -> World:
     return World(
         captions=captions, drawings=drawings, class_rows=np.array([row[name] for name in class_names]),
         noun_texts=noun_texts, tokenizer=tokenizer, teacher=_teacher(captions, noun_texts, folder / "teacher.npy"),
+        token_vectors=_token_vectors(tokenizer, folder / "tokens.npy"),
         data_sha256=pictograms.manifest().sha256,
     )
 
@@ -148,6 +150,19 @@ def _teacher(captions: Captions, noun_texts: Sequence[str], path: Path) -> Float
     with atomic_write(path) as stream:
         np.save(stream, vectors)
     write_text(marker, json.dumps({"texts": key}))
+    return vectors
+
+
+def _token_vectors(tokenizer: Tokenizer, path: Path) -> Float16[np.ndarray, "vocabulary 512"]:
+    """The teacher's vector of each token that is text; bytes and special tokens have none."""
+    if path.exists():
+        return np.load(path)
+    vectors = np.zeros((tokenizer.vocab_size, TEACHER_DIM), np.float16)
+    words = {i: piece.replace("▁", "").strip() for piece, i in tokenizer.backend.get_vocab().items() if i > 258}
+    rows = sorted(i for i, word in words.items() if word)
+    vectors[rows] = _sentence_encoder().encode([words[i] for i in rows])
+    with atomic_write(path) as stream:
+        np.save(stream, vectors)
     return vectors
 
 
