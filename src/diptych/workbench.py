@@ -48,8 +48,12 @@ def models_folder() -> Path:
 
 def model_folder(name_or_path: str) -> Path:
     """The folder of a model: a path, a pulled model's name, or the bundled one. ModelNotFound names the nearest."""
-    here = Path(name_or_path).expanduser()
-    for folder in (here, models_folder() / name_or_path, Path(__file__).parent / "models" / "bundled" / name_or_path):
+    from diptych.models.checkpoints.catalog import find
+
+    entry = find(name_or_path)
+    name = entry.name if entry else name_or_path
+    bundled = Path(__file__).parent / "models" / "bundled"
+    for folder in (Path(name_or_path).expanduser(), models_folder() / name, bundled / name):
         if (folder / "config.json").is_file():
             return folder
     names = local_models()

@@ -40,7 +40,8 @@ class Outer:
 @given(steps=st.integers(), lr=st.floats(allow_nan=False, allow_infinity=False), names=st.lists(st.text()),
        limit=st.none() | st.floats(allow_nan=False, allow_infinity=False), kind=st.sampled_from("ab"))
 def test_round_trip_through_json(steps, lr, names, limit, kind):
-    config = Outer(steps=steps, inner=Inner(lr=lr, kind=kind), names=tuple(names), limit=limit, scores={"a": 1.0}, counts={"b": 2})
+    config = Outer(steps=steps, inner=Inner(lr=lr, kind=kind), names=tuple(names), limit=limit, scores={"a": 1.0},
+                   counts={"b": 2})
     assert from_dict(Outer, json.loads(to_json(config))) == config
 
 

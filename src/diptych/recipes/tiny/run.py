@@ -4,6 +4,7 @@ Every part is kept in the run folder, so a killed run goes on where it stopped: 
 `teacher.npy`, `tokens.npy`, `features-*.npy`, a checkpoint per stage, `metrics.jsonl`, and at the end `model/`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diptych.core.config import to_json
+from diptych.core.config import from_dict, to_json
 from diptych.core.errors import CheckpointError
 from diptych.core.files import write_text
 from diptych.core.types import Calibration, Embedder, EmbedderSpec, Picture
@@ -28,7 +29,7 @@ from diptych.models.embedder import TorchEmbedder
 from diptych.models.two_tower import TwoTower
 from diptych.recipes.tiny import XM3600, TinyConfig
 from diptych.recipes.tiny.card import render
-from diptych.recipes.tiny.stages import Student, feature_stage, unlocked_stage, view_features
+from diptych.recipes.tiny.stages import Student, feature_stage, unlocked_stage, until, view_features
 from diptych.recipes.tiny.world import World, build
 from diptych.training import loop
 
@@ -74,11 +75,16 @@ def train(config: TinyConfig, folder: Path, stop_after: int | None = None) -> Pa
 
 
 def _claim(folder: Path, config: TinyConfig) -> None:
-    """The resolved recipe lies beside everything it makes; another recipe's folder is refused."""
-    path, text = folder / "recipe.json", to_json(config)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise CheckpointError(f"{folder} holds a run of another configuration (see {path}); choose another --to")
-    write_text(path, text)
+    """The resolved recipe lies beside everything it makes. CheckpointError for another recipe's folder; one that
+    differs only in stages not yet begun is the same run."""
+    path = folder / "recipe.json"
+    if path.exists():
+        before = from_dict(TinyConfig, json.loads(path.read_text(encoding="utf-8")))
+        begun = [stage for stage in ("anchored", "locked", "unlocked") if (folder / f"{stage}.pt").exists()]
+        name = begun[-1] if begun else "anchored"
+        if until(name, before) != until(name, config):
+            raise CheckpointError(f"{folder} holds a run of another configuration (see {path}); choose another --to")
+    write_text(path, to_json(config))
 
 
 def preprocessing(config: TinyConfig) -> Preprocessing:

@@ -5,7 +5,7 @@ Every batch is a function of (seed, stage, step). Rows of a batch: pictures firs
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,14 +39,14 @@ from diptych.training.optimizer import adamw
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
     """`pictures` are uint8 pixels [b, s, s, 3] or features [b, 1280]; `classes` pseudo-features [c, 1280]; `ids` the
-    captions of both [b + c, length]; `positive` which caption is true of which row; `teacher` a target per caption,
-    then per noun (zero: none)."""
+    captions of both [b + c, length]; `positive` which caption is true of which row; `said_ids`
+    are texts without a picture; `teacher` a target per caption, then per text without a picture (zero: none)."""
 
     pictures: Tensor
     classes: Tensor
     ids: Tensor
     positive: Tensor
-    noun_ids: Tensor
+    said_ids: Tensor
     teacher: Tensor
 
 
@@ -99,12 +99,15 @@ class Batches:
         rows = np.concatenate([world.drawings.concept[chosen], world.class_rows[drawn]])
         captions = world.captions.draw(rows, rng, config.mix)
         nouns = rng.integers(0, len(world.noun_texts), config.nouns)
+        names = rng.choice(world.name_ids, config.names)
+        texts = world.captions.texts
+        said = [world.noun_texts[i] for i in nouns] + [texts[i] for i in names]
         return Batch(
             pictures=torch.from_numpy(pictures), classes=torch.from_numpy(self._pseudo(drawn, rng)),
             ids=torch.from_numpy(world.tokenizer.encode([c.text for c in captions])),
             positive=torch.from_numpy(world.captions.positives(rows, captions, rows)),
-            noun_ids=torch.from_numpy(world.tokenizer.encode([world.noun_texts[i] for i in nouns])),
-            teacher=torch.from_numpy(self._targets(captions, nouns)),
+            said_ids=torch.from_numpy(world.tokenizer.encode(said)),
+            teacher=torch.from_numpy(self._targets(captions, [*(nouns + len(texts)), *names])),
         )
 
     def _pseudo(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -116,14 +119,12 @@ class Batches:
         fade, push = rng.uniform(0.2, 0.9, (len(classes), 1)), rng.uniform(3.0, 8.0, (len(classes), 1))
         return np.maximum(ground * fade + self.classifier[classes] * push, 0).astype(np.float32)
 
-    def _targets(self, captions: list[Caption], nouns: np.ndarray) -> np.ndarray:
-        teacher, first = self.world.teacher, len(self.world.captions.texts)
-        out = np.zeros((len(captions) + len(nouns), TEACHER_DIM), np.float32)
-        for i, caption in enumerate(captions):
-            if caption.text_id is not None:
-                out[i] = teacher[caption.text_id]
-        for i, noun in enumerate(nouns):
-            out[len(captions) + i] = teacher[first + noun]
+    def _targets(self, captions: list[Caption], said: list[int]) -> np.ndarray:
+        rows = [caption.text_id for caption in captions] + said
+        out = np.zeros((len(rows), TEACHER_DIM), np.float32)
+        for i, row in enumerate(rows):
+            if row is not None:
+                out[i] = self.world.teacher[row]
         return out
 
 
@@ -159,7 +160,7 @@ def losses_of(
         image, kept = image_of(batch)
         text = text_of(batch.ids)
         has = batch.teacher.any(dim=1)
-        said = torch.cat([text, text_of(batch.noun_ids)])[has]
+        said = torch.cat([text, text_of(batch.said_ids)])[has]
         with torch.autocast("cpu", enabled=False):  # a bias of −10 leaves bfloat16 logits too coarse to learn from
             contrastive = _contrastive(config, towers, image, text, batch.positive)
             text_teacher = cosine_loss(said, student.anchor(batch.teacher[has]).detach())
@@ -248,8 +249,16 @@ def _stage(name: str, config: TinyConfig, stage: StageConfig, student: Student,
     return Stage(
         name=name, config=stage, model=student, optimizer=optimizer, batch=batches,
         losses=losses, seed=config.seed,
-        identity=sha256_bytes((to_json(config) + batches.world.data_sha256).encode()),
+        identity=sha256_bytes((to_json(until(name, config)) + batches.world.data_sha256).encode()),
     )
+
+
+def until(name: str, config: TinyConfig) -> TinyConfig:
+    """The configuration without the stages after `name`: what they will do decides nothing yet, so that they can be
+    changed when the earlier ones are done."""
+    order = ("anchored", "locked", "unlocked")
+    later = order[order.index(name) + 1 :]
+    return replace(config, **dict.fromkeys(later, StageConfig(steps=0, batch=2)))
 
 
 def view_features(config: TinyConfig, world: World, trunk: nn.Module, folder: Path) -> np.ndarray:

@@ -33,12 +33,14 @@ _SIDED_WORDS = ("left", "right", "clock", "o’clock", "arrow", "letter", "butto
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class World:
-    """`class_rows[i]` is the caption-table row of ImageNet class i. `teacher` has one row per text of the table, then
+    """`class_rows[i]` is the caption-table row of ImageNet class i; `name_ids` are the texts that name a drawing in a
+    language of XM3600 other than English. `teacher` has one row per text of the table, then
     one per noun text; `token_vectors` are the teacher's of the tokens as words. Rows without a teacher are zero."""
 
     captions: Captions
     drawings: Drawings
     class_rows: np.ndarray
+    name_ids: np.ndarray
     noun_texts: tuple[str, ...]
     tokenizer: Tokenizer
     teacher: Float16[np.ndarray, "texts 512"]
@@ -70,6 +72,7 @@ def build(config: TinyConfig, folder: Path) -> World:
     noun_texts = tuple(_noun_texts())
     return World(
         captions=captions, drawings=drawings, class_rows=np.array([row[name] for name in class_names]),
+        name_ids=_name_ids(captions, len(seen)),
         noun_texts=noun_texts, tokenizer=tokenizer, teacher=_teacher(captions, noun_texts, folder / "teacher.npy"),
         token_vectors=_token_vectors(tokenizer, folder / "tokens.npy"),
         data_sha256=pictograms.manifest().sha256,
@@ -104,6 +107,13 @@ def _drawings(pictures: list[dict], row: dict[str, int], english: dict[str, str]
         encoded=[p["picture"] for p in pictures], concept=np.array([row[p["hexcode"]] for p in pictures]),
         flip=np.array(flip), weight=weight,
     )
+
+
+def _name_ids(captions: Captions, drawn: int) -> np.ndarray:
+    """Text ids of the first `drawn` concepts' names; a text counts once for each concept and language it names."""
+    columns = [i for i, language in enumerate(captions.languages) if language in XM3600 and language != "en"]
+    ids = captions.name[:drawn, columns]
+    return ids[ids >= 0]
 
 
 def _noun_texts() -> Iterator[str]:
