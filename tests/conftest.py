@@ -15,6 +15,14 @@ if not os.environ.get("DIPTYCH_NO_SHAPE_CHECKS"):
 
 
 @pytest.fixture(autouse=True)
+def quiet():
+    """Progress is off, whatever command an earlier test has run."""
+    from diptych.core import telemetry
+
+    telemetry.show_progress(False)
+
+
+@pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     """A fresh cache folder, so that no test sees another's (or the user's) collections."""
     monkeypatch.setenv("DIPTYCH_HOME", str(tmp_path / "home"))
