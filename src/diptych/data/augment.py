@@ -27,6 +27,7 @@ class Augmentation:
     hue: float = 0.15
     grey: float = 0.08
     lines: float = 0.07
+    outline: float = 0.12
     invert: float = 0.02
     blur: float = 0.12
 
@@ -82,23 +83,34 @@ def _recolour(cutout: Image.Image, rng: Rng, options: Augmentation) -> Image.Ima
             shift = int(rng.integers(-12, 13))  # of 256: a red stays a warm colour, so colour words stay true
             hue = hue.point([(level + shift) % 256 for level in range(256)])
             colours = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+    if rng.random() < options.outline:
+        colours.paste(_ink(rng), (0, 0), _contours(cutout))
     return Image.merge("RGBA", (*colours.split(), alpha))
 
 
 def _lines(cutout: Image.Image, rng: Rng) -> Image.Image:
     """Contours only: dark lines, on white inside the outline or on nothing."""
-    flat = Image.new("RGB", cutout.size, "white")
-    flat.paste(cutout, (0, 0), cutout)
-    edges = flat.convert("L").filter(ImageFilter.FIND_EDGES).filter(ImageFilter.MaxFilter(3))
-    strength = edges.point([min(255, level * 4) for level in range(256)])
-    ink = tuple(int(c) for c in rng.integers(0, 90, 3))
+    strength, ink = _contours(cutout), _ink(rng)
     if rng.random() < 0.5:
         drawn = Image.new("RGBA", cutout.size, (*ink, 255))
         drawn.putalpha(strength)
         return drawn
     paper = Image.new("RGB", cutout.size, "white")
-    paper.paste(Image.new("RGB", cutout.size, ink), (0, 0), strength)
+    paper.paste(ink, (0, 0), strength)
     return Image.merge("RGBA", (*paper.split(), cutout.getchannel("A")))
+
+
+def _contours(cutout: Image.Image) -> Image.Image:
+    """How strong an edge is at each pixel, 0–255, lines two or three pixels wide."""
+    flat = Image.new("RGB", cutout.size, "white")
+    flat.paste(cutout, (0, 0), cutout)
+    edges = flat.convert("L").filter(ImageFilter.FIND_EDGES).filter(ImageFilter.MaxFilter(3))
+    return edges.point([min(255, level * 4) for level in range(256)])
+
+
+def _ink(rng: Rng) -> tuple[int, int, int]:
+    red, green, blue = (int(c) for c in rng.integers(0, 90, 3))
+    return red, green, blue
 
 
 def _ground(rng: Rng, size: int) -> Image.Image:

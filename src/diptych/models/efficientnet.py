@@ -87,10 +87,20 @@ class Trunk(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1280"]:
         """Mean-pooled features, non-negative (after ReLU6)."""
+        return self.late(self.early(pixels, len(self.blocks)), len(self.blocks))
+
+    def early(self, pixels: Float[Tensor, "batch 3 height width"], blocks: int) -> Float[Tensor, "batch c h w"]:
+        """The maps after the stem and the first `blocks` blocks."""
         x = F.relu6(self.stem(pixels))
-        for block in self.blocks:
+        for block in self.blocks[:blocks]:
             x = block(x)
-        return F.relu6(self.head(x)).mean(dim=(2, 3))
+        return x
+
+    def late(self, maps: Float[Tensor, "batch c h w"], blocks: int) -> Float[Tensor, "batch 1280"]:
+        """What `forward` gives, from the maps that `early` gave after as many blocks."""
+        for block in self.blocks[blocks:]:
+            maps = block(maps)
+        return F.relu6(self.head(maps)).mean(dim=(2, 3))
 
 
 class Head(nn.Module):

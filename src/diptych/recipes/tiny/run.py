@@ -29,7 +29,15 @@ from diptych.models.embedder import TorchEmbedder
 from diptych.models.two_tower import TwoTower
 from diptych.recipes.tiny import XM3600, TinyConfig
 from diptych.recipes.tiny.card import render
-from diptych.recipes.tiny.stages import Student, feature_stage, unlocked_stage, until, view_features
+from diptych.recipes.tiny.stages import (
+    Student,
+    anchored_stage,
+    locked_stage,
+    tuned_features,
+    unlocked_stage,
+    until,
+    view_maps,
+)
 from diptych.recipes.tiny.world import World, build
 from diptych.training import loop
 
@@ -53,22 +61,24 @@ def train(config: TinyConfig, folder: Path, stop_after: int | None = None) -> Pa
     torch.manual_seed(config.seed)
     towers = TwoTower(config.model)
     student = Student(towers)
-    weights = features = None
+    weights = views = None
     if isinstance(towers.image, EfficientNet):
         weights = load_imagenet()
         towers.image.trunk.load_state_dict(weights.trunk.state_dict())
-        features = view_features(config, world, weights.trunk, folder)
+        views = view_maps(config, world, weights.trunk, folder)
     gallery = test_gallery(config)
 
     def evaluate() -> Mapping[str, float]:
         return score(gallery, _embedder(config, world, towers), config)
 
-    if weights is not None and features is not None:
-        loop.run(feature_stage("anchored", config, world, student, weights, features), folder, None, stop_after)
+    if weights is not None and views is not None:
+        assert isinstance(towers.image, EfficientNet)
+        loop.run(anchored_stage(config, world, student, weights, views), folder, None, stop_after)
         student.start_text_tower(world)
-        loop.run(feature_stage("locked", config, world, student, weights, features), folder, evaluate, stop_after)
+        features = tuned_features(config, towers.image.trunk, views)
+        loop.run(locked_stage(config, world, student, weights, views, features), folder, evaluate, stop_after)
     if config.unlocked.steps:
-        loop.run(unlocked_stage(config, world, student, weights, features), folder, evaluate, stop_after)
+        loop.run(unlocked_stage(config, world, student, weights, views), folder, evaluate, stop_after)
     if stop_after is None:
         _export(config, world, towers, gallery, folder / "model")
     return folder / "model"
@@ -166,5 +176,5 @@ def _embedder(config: TinyConfig, world: World, towers: TwoTower) -> TorchEmbedd
     """The towers as they are now, behind the interface that scoring uses."""
     spec = EmbedderSpec(
         name=config.name, fingerprint="in training", dim=towers.dim, image_size=config.image_size, languages=XM3600,
-        score_kind=config.loss, logit_scale=float(towers.logit_scale), logit_bias=0.0)
+        score_kind=config.loss, logit_scale=float(towers.logit_scale.detach()), logit_bias=0.0)
     return TorchEmbedder(towers, world.tokenizer, preprocessing(config), spec)

@@ -1,19 +1,21 @@
 """The three stages of the recipe as `training.loop.Stage`s: what a batch holds, and what is minimised.
 
-Every batch is a function of (seed, stage, step). Rows of a batch: pictures first, then ImageNet classifier rows.
+Every batch is a function of (seed, stage, step). Rows of a batch: pictures first, then ImageNet classifier rows; its
+captions likewise, several per picture and one per classifier row.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diptych.core import telemetry
 from diptych.core.config import to_json
 from diptych.core.files import sha256_bytes
 from diptych.data.augment import augment
@@ -23,7 +25,8 @@ from diptych.losses.distillation import cosine_loss
 from diptych.losses.sigmoid import sigmoid_loss
 from diptych.losses.softmax import softmax_loss
 from diptych.models.checkpoints.efficientnet_lite0 import ImageNetWeights
-from diptych.models.efficientnet import EfficientNet
+from diptych.models.config import EfficientNetConfig
+from diptych.models.efficientnet import STAGES, EfficientNet, InvertedResidual, Trunk
 from diptych.models.layers import Block, channels_last
 from diptych.models.text import encode_by_length
 from diptych.models.two_tower import TwoTower
@@ -35,12 +38,15 @@ from diptych.training.features import extract, to_input
 from diptych.training.loop import Losses, Stage, hash_seed
 from diptych.training.optimizer import adamw
 
+FEATURES = EfficientNetConfig().features
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """`pictures` are uint8 pixels [b, s, s, 3] or features [b, 1280]; `classes` pseudo-features [c, 1280]; `ids` the
-    captions of both [b + c, length]; `positive` which caption is true of which row; `said_ids`
-    are texts without a picture; `teacher` a target per caption, then per text without a picture (zero: none)."""
+    """`pictures` are uint8 pixels [b, s, s, 3], views' maps and features, or features [b, 1280]; `classes`
+    pseudo-features [c, 1280]; `ids` the captions of both [captions · b + c, length]; `positive` which caption is true
+    of which row; `said_ids` are texts without a picture; `teacher` a target per caption, then per text without a
+    picture (zero: none)."""
 
     pictures: Tensor
     classes: Tensor
@@ -88,6 +94,9 @@ class Batches:
         self.sampler = BatchSampler(world.drawings)
         self.classifier = None if weights is None else weights.classifier.numpy()
         self.features = features
+        # what the picture head is anchored to, each language says in its own way; what the text tower has to learn is
+        # that they all mean the English name
+        self.meaning = world.english if stage != "anchored" else np.arange(len(world.english))
 
     def __call__(self, step: int) -> Batch:
         """The batch of that step."""
@@ -96,18 +105,17 @@ class Batches:
         chosen = self.sampler.draw(self.size, rng)
         pictures = np.stack([self.picture(int(i), rng) for i in chosen])
         drawn = rng.choice(1000, size=config.classes if self.classifier is not None else 0, replace=False)
-        rows = np.concatenate([world.drawings.concept[chosen], world.class_rows[drawn]])
-        captions = world.captions.draw(rows, rng, config.mix)
-        nouns = rng.integers(0, len(world.noun_texts), config.nouns)
-        names = rng.choice(world.name_ids, config.names)
-        texts = world.captions.texts
-        said = [world.noun_texts[i] for i in nouns] + [texts[i] for i in names]
+        shown = world.drawings.concept[chosen]
+        rows = np.concatenate([shown, world.class_rows[drawn]])
+        owners = np.concatenate([np.repeat(shown, config.captions), world.class_rows[drawn]])
+        captions = world.captions.draw(owners, rng, config.mix)
+        nouns, texts = rng.integers(0, len(world.noun_texts), config.nouns), world.captions.texts
         return Batch(
             pictures=torch.from_numpy(pictures), classes=torch.from_numpy(self._pseudo(drawn, rng)),
             ids=torch.from_numpy(world.tokenizer.encode([c.text for c in captions])),
-            positive=torch.from_numpy(world.captions.positives(rows, captions, rows)),
-            said_ids=torch.from_numpy(world.tokenizer.encode(said)),
-            teacher=torch.from_numpy(self._targets(captions, [*(nouns + len(texts)), *names])),
+            positive=torch.from_numpy(world.captions.positives(rows, captions, owners)),
+            said_ids=torch.from_numpy(world.tokenizer.encode([world.noun_texts[i] for i in nouns])),
+            teacher=torch.from_numpy(self._targets(captions, list(nouns + len(texts)))),
         )
 
     def _pseudo(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -124,7 +132,7 @@ class Batches:
         out = np.zeros((len(rows), TEACHER_DIM), np.float32)
         for i, row in enumerate(rows):
             if row is not None:
-                out[i] = self.world.teacher[row]
+                out[i] = self.world.teacher[self.meaning[row]]
         return out
 
 
@@ -149,12 +157,14 @@ def losses_of(
         return F.normalize(embedded.float(), dim=-1), kept
 
     def on_anchors(batch: Batch) -> Losses:
-        image, _ = image_of(batch)
+        image, kept = image_of(batch)
         taught = batch.teacher[: len(batch.ids)]
         has = taught.any(dim=1)
-        text = F.normalize(student.anchor(taught[has]), dim=-1)
-        contrastive = _contrastive(config, towers, image, text, batch.positive[:, has])
-        return {"loss": contrastive, "logit_scale": towers.logit_scale.detach()}
+        with torch.autocast("cpu", enabled=False):
+            text = F.normalize(student.anchor(taught[has]), dim=-1)
+            contrastive = _contrastive(config, towers, image, text, batch.positive[:, has])
+        return {"loss": contrastive + config.feature_teacher * kept, "contrastive": contrastive,
+                "feature_teacher": kept, "logit_scale": towers.logit_scale.detach()}
 
     def on_texts(batch: Batch) -> Losses:
         image, kept = image_of(batch)
@@ -180,29 +190,64 @@ def _contrastive(config: TinyConfig, towers: TwoTower, image: Tensor, text: Tens
             return softmax_loss(image, text, towers.logit_scale, positive)
 
 
-def feature_stage(name: Literal["anchored", "locked"], config: TinyConfig, world: World, student: Student,
-                  weights: ImageNetWeights, features: np.ndarray) -> Stage[Batch]:
-    """A stage on the frozen trunk's features [views × pictures, 1280]: "anchored" trains the picture head and the map
-    from the teacher, "locked" the head and the text tower."""
-    tower, count = student.towers.image, len(world.drawings)
-    assert isinstance(tower, EfficientNet)
-    stage = config.anchored if name == "anchored" else config.locked
+def anchored_stage(config: TinyConfig, world: World, student: Student, weights: ImageNetWeights,
+                   views: np.ndarray) -> Stage[Batch]:
+    """The late blocks, the picture head and the map from the teacher learn from `view_maps`; no text tower runs."""
+    trunk, head, at = _trunk(student), _head(student), late_from(config)
+    shape = map_shape(config, trunk)
 
-    def view(index: int, rng: np.random.Generator) -> np.ndarray:
-        return features[int(rng.integers(config.views)) * count + index].astype(np.float32)
+    def encode(rows: Tensor) -> tuple[Tensor, Tensor]:
+        maps, before = rows[:, :-FEATURES], rows[:, -FEATURES:]
+        features = trunk.late(channels_last_maps(maps, shape), at)
+        return head(features), cosine_loss(features.float(), before)
+
+    student.towers.text.requires_grad_(False)
+    student.anchor.requires_grad_(True)
+    trunk.requires_grad_(False)
+    if config.late_blocks:
+        # their depthwise filters stay: on CPU those weights' gradients take longer than everything else together
+        for block in trunk.blocks[at:]:
+            assert isinstance(block, InvertedResidual)
+            block.requires_grad_(True).depthwise.requires_grad_(False)
+        trunk.head.requires_grad_(True)
+    return _stage("anchored", config, config.anchored, student, losses_of(config, student, encode, anchored=True),
+                  Batches(config, "anchored", config.anchored.batch, world, _view(config, world, views), weights,
+                          views[:, -FEATURES:]))
+
+
+def locked_stage(config: TinyConfig, world: World, student: Student, weights: ImageNetWeights, views: np.ndarray,
+                 features: np.ndarray) -> Stage[Batch]:
+    """The picture head and the text tower learn from the tuned trunk's `features` of every view."""
+    head = _head(student)
 
     def encode(pictures: Tensor) -> tuple[Tensor, Tensor]:
-        return tower.head(pictures), pictures.new_zeros(())
+        return head(pictures), pictures.new_zeros(())
 
-    tower.trunk.requires_grad_(False)
-    student.towers.text.requires_grad_(name == "locked")
-    student.anchor.requires_grad_(name == "anchored")
-    return _stage(name, config, stage, student, losses_of(config, student, encode, anchored=name == "anchored"),
-                  Batches(config, name, stage.batch, world, view, weights, features))
+    _trunk(student).requires_grad_(False)
+    student.towers.text.requires_grad_(True)
+    student.anchor.requires_grad_(False)
+    return _stage("locked", config, config.locked, student, losses_of(config, student, encode),
+                  Batches(config, "locked", config.locked.batch, world, _view(config, world, features), weights,
+                          views[:, -FEATURES:]))
+
+
+def _view(config: TinyConfig, world: World, rows: np.ndarray) -> Callable[[int, np.random.Generator], np.ndarray]:
+    count = len(world.drawings)
+    return lambda index, rng: rows[int(rng.integers(config.views)) * count + index].astype(np.float32)
+
+
+def _trunk(student: Student) -> Trunk:
+    assert isinstance(student.towers.image, EfficientNet)
+    return student.towers.image.trunk
+
+
+def _head(student: Student) -> nn.Module:
+    assert isinstance(student.towers.image, EfficientNet)
+    return student.towers.image.head
 
 
 def unlocked_stage(config: TinyConfig, world: World, student: Student, weights: ImageNetWeights | None,
-                   features: np.ndarray | None) -> Stage[Batch]:
+                   views: np.ndarray | None) -> Stage[Batch]:
     """Both towers learn from pixels; a pretrained trunk slowly, and held to its old features."""
     tower = student.towers.image
 
@@ -217,7 +262,8 @@ def unlocked_stage(config: TinyConfig, world: World, student: Student, weights: 
         case Vit():
             encode = _free(tower)
     return _stage("unlocked", config, config.unlocked, student, losses_of(config, student, encode),
-                  Batches(config, "unlocked", config.unlocked.batch, world, picture, weights, features))
+                  Batches(config, "unlocked", config.unlocked.batch, world, picture, weights,
+                          None if views is None else views[:, -FEATURES:]))
 
 
 def _held(tower: EfficientNet, original: nn.Module) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
@@ -261,15 +307,63 @@ def until(name: str, config: TinyConfig) -> TinyConfig:
     return replace(config, **dict.fromkeys(later, StageConfig(steps=0, batch=2)))
 
 
-def view_features(config: TinyConfig, world: World, trunk: nn.Module, folder: Path) -> np.ndarray:
-    """The trunk's features of every augmented view, [views × pictures, 1280], kept in `folder`."""
+def late_from(config: TinyConfig) -> int:
+    """The first of the late blocks, counted from the stem."""
+    return sum(stage.repeats for stage in STAGES) - config.late_blocks
+
+
+def map_shape(config: TinyConfig, trunk: Trunk) -> tuple[int, int, int]:
+    """(height, width, channels) of the maps that the late blocks take."""
+    with torch.no_grad():
+        _, channels, height, width = trunk.early(torch.zeros(1, 3, config.image_size, config.image_size),
+                                                 late_from(config)).shape
+    return height, width, channels
+
+
+def channels_last_maps(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Flat rows [n, h·w·c] as a channels-last batch [n, c, h, w]."""
+    return rows.unflatten(1, shape).permute(0, 3, 1, 2)
+
+
+class _MapsAndFeatures(nn.Module):
+    """Pixels to flat rows: the maps that the late blocks take, then the features that they give."""
+
+    def __init__(self, trunk: Trunk, at: int):
+        super().__init__()
+        self.trunk, self.at = trunk, at
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps = self.trunk.early(pixels, self.at)
+        return torch.cat([maps.permute(0, 2, 3, 1).flatten(1), self.trunk.late(maps, self.at)], dim=1)
+
+
+def view_maps(config: TinyConfig, world: World, trunk: Trunk, folder: Path) -> np.ndarray:
+    """Of every augmented view, the maps before the late blocks and the untuned features, flat, [views · pictures, h · w
+    · c + 1280], kept in `folder`."""
     drawings, count = world.drawings, len(world.drawings)
-    key = sha256_bytes((to_json(config.augmentation) + f"{config.image_size} {config.seed} {count} {config.views}"
-                        + world.data_sha256).encode())[:12]
+    key = sha256_bytes((to_json(config.augmentation) + f"{config.image_size} {config.seed} {count} {config.views} "
+                        f"{config.late_blocks}" + world.data_sha256).encode())[:12]
 
     def pixels(i: int) -> np.ndarray:
         view, index = divmod(i, count)
         rng = np.random.default_rng([config.seed, hash_seed("views"), view, index])
         return augment(drawings.cutout(index), rng, config.image_size, config.augmentation, bool(drawings.flip[index]))
 
-    return extract(trunk, pixels, config.views * count, 1280, folder / f"features-{key}.npy", title="locked features")
+    width = math.prod(map_shape(config, trunk)) + FEATURES
+    return extract(_MapsAndFeatures(trunk, late_from(config)), pixels, config.views * count, width,
+                   folder / f"views-{key}.npy", title="views")
+
+
+@torch.inference_mode()
+def tuned_features(config: TinyConfig, trunk: Trunk, views: np.ndarray) -> np.ndarray:
+    """The features of every view by the late blocks as they are now, float16 [views · pictures, 1280]."""
+    at, shape = late_from(config), map_shape(config, trunk)
+    features = np.empty((len(views), FEATURES), np.float16)
+    trunk.eval()
+    with telemetry.progress("tuned features", len(views), "views") as bar:
+        for start in range(0, len(views), 256):
+            block = torch.from_numpy(views[start : start + 256, :-FEATURES].astype(np.float32))
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                features[start : start + 256] = trunk.late(channels_last_maps(block, shape), at).float().numpy()
+            bar.advance(len(block))
+    return features

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float16
+from jaxtyping import Float16, Int
 
 from diptych.core import telemetry
 from diptych.core.errors import CorpusError
@@ -33,17 +33,17 @@ _SIDED_WORDS = ("left", "right", "clock", "o’clock", "arrow", "letter", "butto
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class World:
-    """`class_rows[i]` is the caption-table row of ImageNet class i; `name_ids` are the texts that name a drawing in a
-    language of XM3600 other than English. `teacher` has one row per text of the table, then
-    one per noun text; `token_vectors` are the teacher's of the tokens as words. Rows without a teacher are zero."""
+    """`class_rows[i]` is the caption-table row of ImageNet class i. `teacher` has one row per text of the table, then
+    one per noun text, and `english` for each of these the row of the English name that it translates, else its own;
+    `token_vectors` are the teacher's of the tokens as words. Rows without a teacher are zero."""
 
     captions: Captions
     drawings: Drawings
     class_rows: np.ndarray
-    name_ids: np.ndarray
     noun_texts: tuple[str, ...]
     tokenizer: Tokenizer
     teacher: Float16[np.ndarray, "texts 512"]
+    english: Int[np.ndarray, " texts"]
     token_vectors: Float16[np.ndarray, "vocabulary 512"]
     data_sha256: str
 
@@ -72,8 +72,8 @@ def build(config: TinyConfig, folder: Path) -> World:
     noun_texts = tuple(_noun_texts())
     return World(
         captions=captions, drawings=drawings, class_rows=np.array([row[name] for name in class_names]),
-        name_ids=_name_ids(captions, len(seen)),
         noun_texts=noun_texts, tokenizer=tokenizer, teacher=_teacher(captions, noun_texts, folder / "teacher.npy"),
+        english=_english_names(captions, len(noun_texts)),
         token_vectors=_token_vectors(tokenizer, folder / "tokens.npy"),
         data_sha256=pictograms.manifest().sha256,
     )
@@ -109,11 +109,15 @@ def _drawings(pictures: list[dict], row: dict[str, int], english: dict[str, str]
     )
 
 
-def _name_ids(captions: Captions, drawn: int) -> np.ndarray:
-    """Text ids of the first `drawn` concepts' names; a text counts once for each concept and language it names."""
-    columns = [i for i, language in enumerate(captions.languages) if language in XM3600 and language != "en"]
-    ids = captions.name[:drawn, columns]
-    return ids[ids >= 0]
+def _english_names(captions: Captions, nouns: int) -> Int[np.ndarray, " texts"]:
+    """Row of the English name that each name translates; texts that are no names, and nouns, are their own."""
+    out = np.arange(len(captions.texts) + nouns)
+    english = captions.name[:, captions.languages.index("en")]
+    for names in captions.name.T:
+        both = (names >= 0) & (english >= 0)
+        out[names[both]] = english[both]
+    out[english[english >= 0]] = english[english >= 0]
+    return out
 
 
 def _noun_texts() -> Iterator[str]:
