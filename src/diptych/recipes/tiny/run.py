@@ -29,15 +29,8 @@ from diptych.models.embedder import TorchEmbedder
 from diptych.models.two_tower import TwoTower
 from diptych.recipes.tiny import XM3600, TinyConfig
 from diptych.recipes.tiny.card import render
-from diptych.recipes.tiny.stages import (
-    Student,
-    anchored_stage,
-    locked_stage,
-    tuned_features,
-    unlocked_stage,
-    until,
-    view_maps,
-)
+from diptych.recipes.tiny.stages import Student, anchored_stage, locked_stage, unlocked_stage, until
+from diptych.recipes.tiny.views import tuned_features, view_maps
 from diptych.recipes.tiny.world import World, build
 from diptych.training import loop
 

@@ -73,7 +73,7 @@ def build(config: TinyConfig, folder: Path) -> World:
     return World(
         captions=captions, drawings=drawings, class_rows=np.array([row[name] for name in class_names]),
         noun_texts=noun_texts, tokenizer=tokenizer, teacher=_teacher(captions, noun_texts, folder / "teacher.npy"),
-        english=_english_names(captions, len(noun_texts)),
+        english=english_rows(captions, len(noun_texts)),
         token_vectors=_token_vectors(tokenizer, folder / "tokens.npy"),
         data_sha256=pictograms.manifest().sha256,
     )
@@ -109,7 +109,7 @@ def _drawings(pictures: list[dict], row: dict[str, int], english: dict[str, str]
     )
 
 
-def _english_names(captions: Captions, nouns: int) -> Int[np.ndarray, " texts"]:
+def english_rows(captions: Captions, nouns: int) -> Int[np.ndarray, " texts"]:
     """Row of the English name that each name translates; texts that are no names, and nouns, are their own."""
     out = np.arange(len(captions.texts) + nouns)
     english = captions.name[:, captions.languages.index("en")]
