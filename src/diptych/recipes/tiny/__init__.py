@@ -46,7 +46,7 @@ class TinyConfig:
     captions: int = 4
     classes: int = 96
     nouns: int = 96
-    text_teacher: float = 10.0
+    text_teacher: float = 30.0
     feature_teacher: float = 2.0
     mix: CaptionMix = field(default_factory=CaptionMix)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -76,7 +76,7 @@ def tiny() -> TinyConfig:
             steps=1_700, batch=384, log_every=50,
             optimizer=OptimizerConfig(lr=2e-3, weight_decay=0.05, warmup_steps=100, pretrained_lr_factor=0.15)),
         mix=CaptionMix(english=0.2, other_languages=0.05),
-        locked=StageConfig(steps=4_000, batch=256, evaluate_every=1_000,
+        locked=StageConfig(steps=3_200, batch=256, evaluate_every=800,
                            optimizer=OptimizerConfig(lr=1.5e-3, weight_decay=0.05, warmup_steps=50)),
         unlocked=StageConfig(steps=0, batch=256, checkpoint_every=20, evaluate_every=60, log_every=5,
                              optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.05, warmup_steps=20)),

@@ -142,7 +142,7 @@ def losses_of(
     pad = towers.config.text.pad_id
 
     def text_of(ids: Tensor) -> Tensor:
-        return encode_by_length(towers.encode_text, ids, pad, buckets=3).float()
+        return encode_by_length(towers.encode_text, ids, pad, buckets=8).float()
 
     def image_of(batch: Batch) -> tuple[Tensor, Tensor]:
         embedded, kept = encode(batch.pictures)
@@ -221,9 +221,10 @@ def locked_stage(config: TinyConfig, world: World, student: Student, weights: Im
     _trunk(student).requires_grad_(False)
     student.towers.text.requires_grad_(True)
     student.anchor.requires_grad_(False)
+    # the head has met the teacher already: an untaught text tower must not pull it away
     return _stage("locked", config, config.locked, student, losses_of(config, student, encode),
                   Batches(config, "locked", config.locked.batch, world, _view(config, world, features), weights,
-                          views[:, -FEATURES:]))
+                          views[:, -FEATURES:]), slow="towers.image.")
 
 
 def _view(config: TinyConfig, world: World, rows: np.ndarray) -> Callable[[int, np.random.Generator], np.ndarray]:
@@ -284,8 +285,7 @@ def _free(tower: Vit) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 
 
 def _stage(name: str, config: TinyConfig, stage: StageConfig, student: Student,
-           losses: Callable[[Batch], Losses], batches: Batches) -> Stage[Batch]:
-    slow = "towers.image.trunk."
+           losses: Callable[[Batch], Losses], batches: Batches, slow: str = "towers.image.trunk.") -> Stage[Batch]:
     optimizer = adamw(student, stage.optimizer, pretrained=lambda n: n.startswith(slow))
     return Stage(
         name=name, config=stage, model=student, optimizer=optimizer, batch=batches,
