@@ -10,7 +10,7 @@ from diptych.inputs.image import decode
 from diptych.models.checkpoints.native import load_model, read_card, read_config
 from diptych.recipes.tiny import tiny
 from diptych.recipes.tiny.card import render
-from diptych.recipes.tiny.run import open_gallery, score, test_gallery
+from diptych.recipes.tiny.run import open_gallery, score, scored_gallery
 
 FOLDER = workbench.model_folder("diptych-tiny")
 
@@ -43,7 +43,7 @@ def test_it_is_loaded_by_name():
 
 @pytest.mark.slow
 def test_the_card_says_what_evaluation_finds(model):
-    found, said = score(test_gallery(tiny()), model, tiny()), read_card(FOLDER).scores
+    found, said = score(scored_gallery(tiny()), model, tiny()), read_card(FOLDER).scores
     assert found.keys() == said.keys()
     # bfloat16 on one machine and float32 on another move single pictures across a rank: 1 of 169 is 0.006
     assert [found[k] for k in said] == pytest.approx(list(said.values()), abs=0.02)

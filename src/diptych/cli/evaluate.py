@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> int:
     from diptych import workbench
     from diptych.recipes.tiny import tiny
     from diptych.recipes.tiny.card import FLOORS
-    from diptych.recipes.tiny.run import finish_card, score, test_gallery
+    from diptych.recipes.tiny.run import finish_card, score, scored_gallery
 
     config = tiny()
-    gallery = test_gallery(config)
+    gallery = scored_gallery(config)
     if args.write:
         numbers = finish_card(workbench.model_folder(args.model), gallery, config).scores
     else:

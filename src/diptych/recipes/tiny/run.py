@@ -59,7 +59,7 @@ def train(config: TinyConfig, folder: Path, stop_after: int | None = None) -> Pa
         weights = load_imagenet()
         towers.image.trunk.load_state_dict(weights.trunk.state_dict())
         views = view_maps(config, world, weights.trunk, folder)
-    gallery = test_gallery(config)
+    gallery = scored_gallery(config)
 
     def evaluate() -> Mapping[str, float]:
         return score(gallery, _embedder(config, world, towers), config)
@@ -139,7 +139,7 @@ def open_gallery(splits: Sequence[str], vendors: Sequence[str] | None = None) ->
     return Gallery(items=items, pictures=[decode(r["picture"]) for r in rows], names=names)
 
 
-def test_gallery(config: TinyConfig) -> Gallery:
+def scored_gallery(config: TinyConfig) -> Gallery:
     """All that the three tests search: unseen concepts by every vendor, seen ones by the unseen vendors."""
     unseen = open_gallery(["test_zeroshot"])
     seen = open_gallery(["train"], vendors=list(config.held_out_vendors))
