@@ -46,14 +46,17 @@ def models_folder() -> Path:
     return home() / "models"
 
 
+def _bundled_models() -> Path:
+    return Path(__file__).parent / "models" / "bundled"
+
+
 def model_folder(name_or_path: str) -> Path:
     """The folder of a model: a path, a pulled model's name, or the bundled one. ModelNotFound names the nearest."""
     from diptych.models.checkpoints.catalog import find
 
     entry = find(name_or_path)
     name = entry.name if entry else name_or_path
-    bundled = Path(__file__).parent / "models" / "bundled"
-    for folder in (Path(name_or_path).expanduser(), models_folder() / name, bundled / name):
+    for folder in (Path(name_or_path).expanduser(), models_folder() / name, _bundled_models() / name):
         if (folder / "config.json").is_file():
             return folder
     names = local_models()
@@ -86,10 +89,14 @@ def best_local_model() -> str | None:
 
 
 def load_model(name_or_path: str) -> "Embedder":
-    """The Embedder of a model's name or folder."""
+    """The Embedder of a model's name or folder. One from another folder than the cache is named by its path, which is
+    what a collection made with it must remember."""
     from diptych.models.checkpoints.load import load
 
-    return load(model_folder(name_or_path))
+    folder = model_folder(name_or_path).resolve()
+    embedder = load(folder)
+    known = folder.parent in (models_folder().resolve(), _bundled_models().resolve())
+    return embedder if known else embedder.renamed(str(folder))
 
 
 def model_for(collection: str, requested: str | None = None) -> ModelChoice:

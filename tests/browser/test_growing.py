@@ -49,6 +49,40 @@ def test_scrolling_brings_more_until_the_end(page, serve, many):
     assert page.evaluate("scrollY") == pytest.approx(middle, abs=5)
 
 
+def test_scrolling_goes_on_after_back(page, serve, many):
+    coloured.index(many, "many")
+    site = serve(Shelf.of({"many": Searcher(store.Collection("many"), ColourEmbedder())}))
+    page.goto(site.url + "/?q=yellow")
+    expect(page.locator(PICTURES)).to_have_count(48)
+    page.locator(PICTURES).nth(3).click()
+    expect(page.locator("#seed")).to_contain_text("like")
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("yellow")
+    expect(page.locator(PICTURES)).to_have_count(48)
+    page.mouse.wheel(0, 5000)
+    expect(page.locator(PICTURES)).to_have_count(96)
+
+
+def test_back_never_shows_the_pictures_of_another_search(page, serve, many):
+    """Left before its answer came, a search has no pictures of its own to come back to."""
+    coloured.index(many, "many")
+    site = serve(Shelf.of({"many": Searcher(store.Collection("many"), ColourEmbedder())}))
+    page.goto(site.url + "/?q=yellow")
+    expect(page.locator(PICTURES)).to_have_count(48)
+    red = next(hit["id"] for hit in page.request.get(site.url + "/api/search?q=red").json()["hits"])
+    page.route(f"**/api/search*like={red}*", lambda route: None)  # it never comes
+    page.evaluate("""id => {
+        history.pushState({ entry: 1 }, "", "/?like=" + id);
+        dispatchEvent(new PopStateEvent("popstate"));
+    }""", red)
+    page.locator(PICTURES).nth(1).click()
+    expect(page.locator("#results .caption").first).to_contain_text("yellow")
+    page.unroute(f"**/api/search*like={red}*")
+    page.go_back()
+    expect(page.locator("#seed")).to_contain_text("like red")
+    expect(page.locator("#results .caption").first).to_contain_text("red")
+
+
 def test_the_model_is_loaded_while_the_page_is_up(page, serve, many):
     coloured.index(many[:40], "many")
     shelf = Shelf(["many"])

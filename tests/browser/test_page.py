@@ -199,12 +199,39 @@ def test_what_is_not_wanted_becomes_a_chip(page, site):
     expect(page.locator("#terms .chip")).to_have_count(3)
 
 
+def test_an_unfinished_operator_is_not_searched_for(page, site):
+    asked = []
+    page.expected.append("status of 422")
+    page.on("request", lambda request: asked.append(request.url) if "/api/search" in request.url else None)
+    page.goto(site.url)
+    page.locator("#q").press_sequentially("red", delay=20)
+    expect_colour(page, "red")
+    page.locator("#q").press_sequentially(" -", delay=20)
+    page.wait_for_timeout(500)
+    expect(page.locator("#q")).to_have_value("red -")
+    page.locator("#q").fill("-")
+    page.wait_for_timeout(500)
+    assert not [url for url in asked if url.endswith("q=-") or "q=red+-" in url]
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("there is nothing to look for in '-'; write a word")).to_be_visible()
+
+
+def test_what_stands_in_the_without_box_counts_on_submit(page, site):
+    page.goto(site.url)
+    page.locator("#q").fill("red")
+    page.get_by_label("Leave out pictures that show").fill("noisy")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#terms .chip")).to_have_text("without noisy")
+    expect(page).to_have_url(re.compile(r"q=red&not=noisy$"))
+
+
 def test_filters_are_toggled_and_removed(page, site):
     page.goto(site.url + "/?q=red")
     page.get_by_role("button", name="Filters").click()
     expect(page.locator("#facets legend")).to_have_text(["colour", "shape", "bright", "group"])
     page.get_by_role("button", name="wide 8").click()
     expect(page.get_by_role("button", name="wide 8")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="wide 8")).to_be_focused()
     expect(page.locator("#status")).to_contain_text("8 pictures")
     page.get_by_role("button", name="it's cold 20").click()
     expect(page.locator("#status")).to_contain_text("4 pictures")
@@ -244,12 +271,17 @@ def test_the_keyboard_does_everything(page, site):
     first = page.get_by_role("dialog").get_by_role("heading").inner_text()
     page.keyboard.press("ArrowRight")
     assert page.get_by_role("dialog").get_by_role("heading").inner_text() != first
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("dialog").get_by_role("heading")).to_have_text(captions(page, 3)[2])
+    page.keyboard.press("ArrowLeft")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     assert page.evaluate(focused) == "1"
     caption = captions(page, 2)[1]
     page.keyboard.press("Enter")
     expect(page.locator("#seed")).to_contain_text(f"like {caption}")
+    expect(page.locator(PICTURES)).to_have_count(39)
+    assert page.evaluate(focused) == "0"  # still among the pictures
     page.keyboard.press("Escape")
     expect(page).to_have_url(site.url + "/")
     assert page.evaluate(focused) == "q"

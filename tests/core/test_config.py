@@ -85,3 +85,19 @@ def test_every_path_can_be_overridden():
         for key in path.split("."):
             value = getattr(value, key)
         assert override(config, [f"{path}={json.dumps(to_dict(value))}"]) == config
+
+
+def test_a_field_without_a_value_is_named():
+    with pytest.raises(ValueError, match=r"no value for needy\.a"):
+        from_dict(Holder, {"needy": {"b": 2}})
+
+
+@dataclass(frozen=True)
+class Needy:
+    a: int
+    b: int = 1
+
+
+@dataclass(frozen=True)
+class Holder:
+    needy: Needy

@@ -1,6 +1,9 @@
 """A reader sees the old file or the whole new one."""
 
 import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -44,3 +47,18 @@ def test_home_follows_the_environment(monkeypatch, tmp_path):
     assert home() == tmp_path
     monkeypatch.delenv("DIPTYCH_HOME")
     assert home().parts[-2:] == (".cache", "diptych")
+
+
+def test_web_addresses_are_read_up_to_a_limit(tmp_path, monkeypatch):
+    (tmp_path / "a.bin").write_bytes(bytes(range(200)))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        assert read_bytes(address + "a.bin") == bytes(range(200))
+        assert read_bytes(address + "a.bin", 10) == bytes(range(10))
+        with pytest.raises(OSError, match="404"):
+            read_bytes(address + "b.bin")
+        server.shutdown()
+    assert read_bytes(str(tmp_path / "a.bin"), 3) == read_bytes(f"local://{tmp_path / 'a.bin'}", 3) == b"\0\1\2"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diptych.data.augment import Augmentation, augment, plain
+from diptych.data.augment import Augmentation, augment
 from diptych.data.drawings import BatchSampler, Drawings
 
 
@@ -75,8 +75,3 @@ def test_an_outline_is_dark_and_keeps_the_colour_inside_while_lines_keep_none():
     assert tuple(outlined[12, 12]) == (200, 30, 30) and dark.any() and not dark.all()
     lines = augment(cutout, rng, 24, replace(STILL, lines=1.0), flip=True)
     assert (lines[12, 12] > 240).all() and (lines.max(axis=2) < 120).any()
-
-
-def test_plain_is_the_picture_on_white():
-    shown = plain(drawings([0], [1]).cutout(0), 24)
-    assert tuple(shown[0, 0]) == (255, 255, 255) and tuple(shown[12, 12]) == (200, 30, 30)

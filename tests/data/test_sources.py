@@ -15,6 +15,7 @@ from PIL import Image
 
 from diptych.core.errors import SourceError
 from diptych.core.types import Pair, Skipped
+from diptych.data import sources
 from diptych.data.sources import BAD_SIDECAR, open_source, open_sources
 
 
@@ -313,3 +314,42 @@ def test_csv_round_trip(rows):
     for (caption, n), pair in zip(rows, pairs.values(), strict=True):
         assert pair.captions == ((caption.strip(),) if caption.strip() else ())
         assert pair.metadata == ({} if n is None else {"n": n})
+
+
+def test_what_utf8_or_a_path_cannot_hold_is_no_reason_to_stop(tmp_path):
+    write(tmp_path / "a b.jpg")
+    rows = [{"path": "file://" + str(tmp_path / "a%20b.jpg"), "caption": "cut \ud83d", "k\udc00": "v\ud83d",
+             "l": ["\ud83d"]}, {"path": "b\u0000.jpg"}, {"path": "c\ud83d.jpg"}]
+    write(tmp_path / "t.jsonl", "\n".join(json.dumps(row) for row in rows))
+    pairs, skipped = records(tmp_path / "t.jsonl")
+    (pair,) = pairs.values()
+    assert pair.uri == str(tmp_path / "a b.jpg") and pair.captions == ("cut ?",)
+    assert pair.metadata == {"k?": "v?", "l": '["?"]'}
+    assert set(skipped.values()) == {"no such file"} and len(skipped) == 2
+
+
+def test_header_names_may_have_blanks(tmp_path):
+    write(tmp_path / "a.jpg")
+    write(tmp_path / "t.csv", "path, caption\na.jpg,boat\n")
+    assert records(tmp_path / "t.csv")[0][str(tmp_path / "a.jpg")].captions == ("boat",)
+
+
+def test_parquet_as_datasets_writes_folders(tmp_path):
+    """Only base names are kept, so that two folders' 1.jpg are told apart by their rows; bytes may be left out."""
+    path, beside = tmp_path / "t.parquet", str(write(tmp_path / "beside.png"))
+    images = [{"bytes": png("red"), "path": "1.jpg"}, {"bytes": png("blue"), "path": "1.jpg"},
+              {"bytes": None, "path": beside}, {"bytes": None, "path": None}]
+    pq.write_table(pa.table({"image": images, "file": [1, 2, 3, 4]}), path)
+    pairs, skipped = records(path)
+    assert list(pairs) == [f"{path}#1.jpg", f"{path}#1/1.jpg", beside]
+    assert skipped == {f"{path}#3": "no picture in the row"}
+    assert pairs[beside].data is None and pairs[beside].stamp is not None
+
+
+def test_a_caption_that_cannot_be_read_now_leaves_the_picture_as_it_is(tmp_path, monkeypatch):
+    write(tmp_path / "a.jpg")
+    write(tmp_path / "a.txt", "a boat")
+    (tmp_path / "a.json").mkdir()
+    monkeypatch.setattr(sources, "_read_sidecar", lambda path: (_ for _ in ()).throw(PermissionError(path)))
+    found = list(open_source(tmp_path).records)
+    assert [(item.id, item.reason) for item in found] == [(str(tmp_path / "a.jpg"), BAD_SIDECAR)]

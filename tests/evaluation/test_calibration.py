@@ -45,3 +45,11 @@ def test_a_removed_answer_is_below_the_cutoff_and_a_present_one_above():
     cosine = queries @ pictures.T
     assert all(found.probability(c) >= found.cutoff for c in cosine[match])
     assert all(found.probability(c) < found.cutoff for c in np.where(match, -1, cosine).max(axis=1))
+
+
+def test_fewer_pictures_than_hits_are_fitted_on():
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(6, 8))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = calibrate(vectors, vectors, np.eye(6, dtype=bool))
+    assert found.probability(1.0) > found.cutoff > found.probability(0.0)

@@ -38,3 +38,10 @@ def test_without_ties_it_is_the_place_in_the_sorted_list(data):
         for row, truth in zip(scores, positive, strict=True)
     ]
     assert first_hit_rank(scores, positive).tolist() == expected
+
+
+def test_a_model_that_gives_nan_hits_nothing():
+    scores = np.full((4, 4), np.nan)
+    assert hit_at_k(first_hit_rank(scores, np.eye(4, dtype=bool)), 3) == 0.0
+    scores[:2] = np.eye(4)[:2]
+    assert first_hit_rank(scores, np.eye(4, dtype=bool)).tolist() == [1, 1, 4, 4]

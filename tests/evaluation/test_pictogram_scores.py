@@ -21,7 +21,7 @@ def world():
              item("moon", "a", "test_zeroshot")]
     vectors = np.eye(4)[[0, 1, 2, 2, 1]]
     names = {"en": {"cat": "cat", "dog": "dog", "sun": "sun", "moon": "moon"},
-             "de": {"cat": "katze", "dog": "hund"}, "xx": {"cat": "cat", "dog": "chien"}}
+             "de": {"cat": "katze", "dog": "hund"}, "xx": {"cat": "Cat", "dog": "chien"}}
     return Embedded(items=items, vectors=vectors, names=names)
 
 

@@ -422,3 +422,13 @@ def test_versions_do_not_pile_up(run, folder, monkeypatch):
     assert len(list((store.Collection("colours").folder / "pictures.lance" / "_versions").iterdir())) <= 2
     with writing(store.Collection("colours")) as writer:
         assert len(writer.known()) == 8
+
+
+def test_whole_numbers_above_2_53_among_fractions(run, folder):
+    """A column of fractions takes any whole number; Arrow alone would refuse those that it must round."""
+    values = [0.5, (1 << 60) + 1, 3, -(1 << 62)]
+    numbers = dict(zip(sorted(path.name for path in folder.iterdir()), values, strict=False))
+    report = run(folder, metadata=lambda path: {"t": numbers[path.name]} if path.name in numbers else {})
+    assert report.added == 8 and not report.skipped
+    run(folder, metadata=lambda path: {"t": numbers[path.name] * 2} if path.name in numbers else {})
+    assert store.Collection("colours").count() == 8

@@ -309,3 +309,19 @@ def test_without_calibration_the_cutoff_is_one_half(run, folder, embedder):
     searcher = Searcher(store.Collection("colours"), embedder)
     for hit in searcher.search("red", k=8, hybrid=False):
         assert hit.matches == (hit.probability >= 0.5) == (10 * hit.score - 5 >= 0)
+
+
+@pytest.mark.parametrize("query", ["-", " + ", "0:red", "2:"])
+def test_an_operator_alone_is_nothing_to_look_for(searcher, query):
+    with pytest.raises(ValueError, match="nothing to look for"):
+        searcher.search(query)
+
+
+@pytest.mark.parametrize("deep", ["width" + "+1" * 700 + " > 1", " AND ".join(["width > 1"] * 700),
+                                  "NOT " * 700 + "true"])
+def test_a_condition_too_deep_for_the_engine_is_refused(searcher, deep):
+    """Unrefused, the first one overflows DataFusion's stack and ends the process."""
+    with pytest.raises(FilterError, match="operators, 200 is the limit"):
+        searcher.search(where=deep)
+    many = ", ".join(f"'+{n} AND'" for n in range(1000))
+    assert searcher.search(where=f"caption NOT IN ({many})").total == len(searcher)

@@ -162,7 +162,7 @@ def test_info_and_listing(collection, embedder):
     store.open_or_create("another", embedder.spec)
     with writing(collection) as writer:
         writer.upsert([row(1)])
-    another, trips = store.list_collections()
+    another, trips = [store.Collection(name).info for name in store.list_names()]
     assert (another.name, another.rows, trips.name, trips.rows) == ("another", 0, "trips", 1)
     assert (trips.model, trips.fingerprint, trips.dim) == ("colours", embedder.spec.fingerprint, 4)
     assert trips.disk_bytes > 1000 and trips.path == str(collection.folder)

@@ -138,7 +138,8 @@ def test_the_catalogues_record_of_a_saved_model(saved):
 
 
 @pytest.mark.parametrize(("file", "damage"), [
-    ("config.json", b"{"), ("config.json", b'{"nme": 1}'), ("model.safetensors", b"\x08"), ("tokenizer.json", b"[]")])
+    ("config.json", b"{"), ("config.json", b'{"nme": 1}'), ("config.json", b"{}"), ("card.json", b"{}"),
+    ("model.safetensors", b"\x08"), ("tokenizer.json", b"[]")])
 def test_a_damaged_file_is_named(saved, file, damage):
     (saved[0] / file).write_bytes(damage)
     with pytest.raises(CheckpointError, match=file.replace(".", r"\.")):

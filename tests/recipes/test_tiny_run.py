@@ -42,11 +42,11 @@ def small() -> TinyConfig:
     config = tiny()
     model = replace(config.model, image=EfficientNetConfig(image_size=32, hidden=32), text=text_tower(1, 64))
     model = replace(model, image=replace(model.image, projection=64), text=replace(model.text, projection=64))
-    return override(replace(config, model=model, image_size=32, vocab_size=16_000, views=2), [
-        "anchored.steps=6", "anchored.batch=16", "locked.steps=6", "locked.batch=16", "unlocked.steps=4",
-        "unlocked.batch=8", "classes=4", "nouns=4", "locked.log_every=1", "anchored.log_every=1",
+    return override(replace(config, model=model, image_size=32, views=2), [
+        "anchored.steps=4", "anchored.batch=16", "locked.steps=6", "locked.batch=16", "unlocked.steps=8",
+        "unlocked.batch=8", "classes=4", "english_texts=4", "locked.log_every=1", "anchored.log_every=1",
         "unlocked.log_every=1", "locked.checkpoint_every=2", "unlocked.checkpoint_every=2",
-        "locked.evaluate_every=6", "unlocked.evaluate_every=4"])
+        "locked.evaluate_every=6", "unlocked.evaluate_every=8"])
 
 
 def losses(folder):
@@ -56,10 +56,12 @@ def losses(folder):
 def test_a_stopped_run_resumes_exactly_and_its_model_can_be_used(sliver, tmp_path):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     folder = recipe.train(small(), straight)
-    recipe.train(small(), stopped, stop_after=3)
+    for step, stage in ((3, "anchored"), (5, "locked"), (7, "unlocked")):
+        recipe.train(small(), stopped, stop_after=step)
+        assert losses(stopped)[-1][:2] == (stage, step)
     again = recipe.train(small(), stopped)
     by_step = {(stage, step): loss for stage, step, loss in losses(straight)}
-    assert set(losses(stopped)) <= {(*key, loss) for key, loss in by_step.items()} and len(by_step) == 16
+    assert losses(stopped) == losses(straight) and len(by_step) == 18
     assert (folder / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
 
     card, model = read_card(folder), load_model(folder)
@@ -68,7 +70,8 @@ def test_a_stopped_run_resumes_exactly_and_its_model_can_be_used(sliver, tmp_pat
     assert "sw" not in model.spec.languages and "es" in model.spec.languages
     scores = [r for r in MetricLog(straight / "metrics.jsonl").read() if r["stage"] == "unlocked/scores"]
     assert set(card.scores) == set(scores[-1]) - {"step", "stage"}
-    assert json.loads((straight / "recipe.json").read_text())["unlocked"]["steps"] == 4
+    assert json.loads((straight / "recipe.json").read_text())["unlocked"]["steps"] == 8
+    assert recipe.read_recipe(folder) == small()
     vectors = model.embed_texts(["red apple", "manzana roja"])
     assert vectors.shape == (2, 64) and np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     text = (folder / "README.md").read_text()
@@ -101,7 +104,16 @@ def test_from_scratch_with_the_softmax_loss(sliver, tmp_path):
     config = override(
         replace(config, image_size=32, model=replace(config.model, image=vit,
                                                      text=replace(text_tower(1, 64), projection=64))),
-        ["unlocked.steps=3", "unlocked.batch=8", "nouns=4", "loss=softmax", "unlocked.evaluate_every=3",
+        ["unlocked.steps=3", "unlocked.batch=8", "loss=softmax", "unlocked.evaluate_every=3",
          "unlocked.log_every=1", "unlocked.optimizer.lr=1e-4"])
-    model = load_model(recipe.train(config, tmp_path))
-    assert model.spec.score_kind == "softmax" and len(losses(tmp_path)) == 3
+    folder = recipe.train(config, tmp_path / "once")
+    model = load_model(folder)
+    assert model.spec.score_kind == "softmax" and len(losses(tmp_path / "once")) == 3
+    assert model.towers.logit_bias is None
+    card = (folder / "README.md").read_text()
+    assert "ViT of 1 layers × 32 at 32 px, from scratch" in card and "`diptych train tiny_scratch`" in card
+    assert "ImageNet weights" not in card and "Teacher" not in card
+
+    # looking at the model does not change it: an evaluation after every step leaves the same weights
+    often = recipe.train(override(config, ["unlocked.evaluate_every=1"]), tmp_path / "often")
+    assert (often / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()

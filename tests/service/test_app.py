@@ -5,6 +5,8 @@ from starlette.testclient import TestClient
 
 from diptych.core import telemetry
 from diptych.core.errors import CollectionBusy, IndexMismatch
+from diptych.index import store
+from diptych.index.search import Searcher
 from diptych.service.app import create_app
 from diptych.service.shelf import Shelf
 from fakes import ColourEmbedder
@@ -135,3 +137,16 @@ def test_an_embedder_of_another_model_is_refused_in_the_first_place(searcher):
 
     with pytest.raises(IndexMismatch):
         Searcher(searcher.collection, ColourEmbedder("other"))
+
+
+def test_a_collection_removed_meanwhile_leaves_the_others_in_service(searcher, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_HOME", str(tmp_path))
+    gone = Searcher(store.open_or_create("gone", searcher.embedder.spec), searcher.embedder)
+    with TestClient(create_app(Shelf.of({"colours": searcher, "gone": gone})), base_url=LOCAL) as client:
+        assert client.get("/readyz").status_code == 200
+        store.remove("gone")
+        here, missing = client.get("/api/collections").json()
+        assert (here["state"], missing["state"]) == ("ready", "failed") and "no collection 'gone'" in missing["problem"]
+        assert client.get("/readyz").json() == {"ready": False, "collections": {"colours": "ready", "gone": "failed"}}
+        assert client.get("/metrics").status_code == 200
+        assert client.get("/api/search?q=red").status_code == 200

@@ -14,6 +14,7 @@ from torch import nn
 
 from diptych.core.errors import CheckpointError
 from diptych.training.config import OptimizerConfig, StageConfig
+from diptych.training.features import extract
 from diptych.training.log import MetricLog
 from diptych.training.loop import NotFiniteError, Stage, run
 from diptych.training.optimizer import adamw
@@ -132,3 +133,30 @@ def test_adamw_groups_slow_pretrained_and_undecayed_scalars():
     groups = adamw(model, config, pretrained=lambda n: n.startswith("trunk")).param_groups
     found = {(g["lr"], g["base_lr"], g["weight_decay"], len(g["params"])) for g in groups}
     assert found == {(0.1, 0.1, 0.0, 2), (1.0, 1.0, 0.5, 1), (1.0, 1.0, 0.0, 1)}
+
+
+def test_a_record_after_a_cut_line_is_not_lost(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    MetricLog(path).write(1, loss=1.0)
+    with path.open("a") as stream:
+        stream.write('{"step": 2, "lo')
+    log = MetricLog(path)
+    log.write(3, loss=3.0)
+    assert [record["step"] for record in log.read()] == [1, 3]
+
+
+def test_features_whose_file_was_deleted_are_computed_again(tmp_path):
+    """Killed before the first mark of the second run, the first run's marker must not call zeros done."""
+    pictures = np.random.default_rng(0).integers(0, 255, (60, 4, 4, 3), dtype=np.uint8)
+    path, trunk = tmp_path / "f.npy", nn.Flatten()
+    whole = np.array(extract(trunk, lambda i: pictures[i], 60, 48, path, batch=2))
+    path.unlink()
+
+    def until_killed(i):
+        if i == 20:
+            raise KeyboardInterrupt
+        return pictures[i]
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(trunk, until_killed, 60, 48, path, batch=2)
+    np.testing.assert_array_equal(extract(trunk, lambda i: pictures[i], 60, 48, path, batch=2), whole)

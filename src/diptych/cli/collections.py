@@ -7,10 +7,15 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from diptych.core.errors import CollectionError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from diptych.index.progress import JobProgress
     from diptych.index.store import CollectionInfo
 
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     match args.action:
         case "list":
-            infos = store.list_collections()
+            infos = list(_readable(store.list_names()))
             _print(args, [asdict(info) for info in infos],
                    [_line(info) for info in infos] or ["no collections yet; make one: diptych index FOLDER --to NAME"])
         case "show":
@@ -48,6 +53,17 @@ def run(args: argparse.Namespace) -> int:
             store.remove(args.name)
             _print(args, {"removed": args.name}, [f"removed {args.name}"])
     return 0
+
+
+def _readable(names: "Sequence[str]") -> "Iterator[CollectionInfo]":
+    """Every collection at a glance; of one that cannot be read, a sentence on stderr."""
+    from diptych.index import store
+
+    for name in names:
+        try:
+            yield store.Collection(name).info
+        except CollectionError as error:
+            print(f"diptych: {error}", file=sys.stderr)
 
 
 def _print(args: argparse.Namespace, values: object, lines: list[str]) -> None:

@@ -9,7 +9,7 @@ how far it is, and searches what is there already.
 
 import argparse
 
-from diptych.cli.serve import PORT, serve, shared_arguments
+from diptych.cli.serve import PORT, port_number, serve, shared_arguments
 
 HELP = "search the bundled pictograms in the browser"
 
@@ -17,7 +17,8 @@ HELP = "search the bundled pictograms in the browser"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where to listen, which model, and whether to open the browser."""
     parser.add_argument("--no-open", action="store_true", help="do not open the browser")
-    parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on (default {PORT}, else a free one)")
+    parser.add_argument("--port", type=port_number, default=PORT,
+                        help=f"port to listen on (default {PORT}, else a free one)")
     shared_arguments(parser)
 
 

@@ -24,12 +24,13 @@ def run(args: argparse.Namespace) -> int:
     from diptych import workbench
     from diptych.recipes.tiny import tiny
     from diptych.recipes.tiny.card import FLOORS
-    from diptych.recipes.tiny.run import finish_card, score, scored_gallery
+    from diptych.recipes.tiny.run import finish_card, read_recipe, score, scored_gallery
 
-    config = tiny()
+    folder = workbench.model_folder(args.model)
+    config = read_recipe(folder) if (folder / "recipe.json").exists() or args.write else tiny()
     gallery = scored_gallery(config)
     if args.write:
-        numbers = finish_card(workbench.model_folder(args.model), gallery, config).scores
+        numbers = finish_card(folder, gallery).scores
     else:
         numbers = score(gallery, workbench.load_model(args.model), config)
     if args.json:

@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `diptych search … | head`
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a folder that cannot be written
+        print(f"diptych: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -22,8 +22,16 @@ PORT = 8765
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which collections, where to listen, which model."""
     parser.add_argument("names", nargs="+", metavar="NAME", help="collections; the first one is shown first")
-    parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on, 0: any free one (default {PORT})")
+    parser.add_argument("--port", type=port_number, default=PORT,
+                        help=f"port to listen on, 0: any free one (default {PORT})")
     shared_arguments(parser)
+
+
+def port_number(text: str) -> int:
+    """A TCP port, as argparse wants it checked."""
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 def shared_arguments(parser: argparse.ArgumentParser) -> None:

@@ -33,11 +33,16 @@ def to_json(config: Any) -> str:
 
 
 def from_dict(kind: type[C], values: Mapping[str, Any], path: str = "") -> C:
-    """Build dataclass `kind` from plain values. ValueError names an unknown field's nearest neighbour."""
+    """Build dataclass `kind` from plain values. ValueError names an unknown field's nearest neighbour, or what is
+    missing."""
     known = _fields(kind)
     for name in values:
         if name not in known:
             raise ValueError(_unknown(f"{path}{name}", (f"{path}{k}" for k in known)))
+    missing = [f"{path}{f.name}" for f in dataclasses.fields(typing.cast("Any", kind)) if f.name not in values
+               and f.default is f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise ValueError(f"no value for {', '.join(missing)}")
     hints = typing.get_type_hints(kind)
     return kind(**{name: _coerce(value, hints[name], f"{path}{name}") for name, value in values.items()})
 

@@ -6,12 +6,16 @@
 import hashlib
 import os
 import tempfile
+import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
+
+_USER_AGENT = "diptych (image-text embeddings workbench)"
+_TIMEOUT_S = 30.0
 
 
 def home() -> Path:
@@ -60,9 +64,15 @@ def sha256_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def read_bytes(uri: str) -> bytes:
-    """The bytes behind a local path or an fsspec URL (s3://, memory://, https:// …)."""
+def read_bytes(uri: str, limit: int = -1) -> bytes:
+    """The bytes behind a local path, a web address, or another fsspec URL (s3://, memory:// …); at most `limit` of
+    them. Whatever the file system raises, mostly OSError."""
+    if uri.startswith(("https://", "http://")):
+        request = urllib.request.Request(uri, headers={"User-Agent": _USER_AGENT})
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as stream:
+            return stream.read(limit if limit >= 0 else None)
     if "://" not in uri:
-        return Path(uri).read_bytes()
+        with Path(uri).open("rb") as stream:
+            return stream.read(limit)
     with cast("Any", fsspec).open(uri, "rb") as stream:  # fsspec ships no types
-        return stream.read()
+        return stream.read(limit)

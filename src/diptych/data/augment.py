@@ -47,13 +47,6 @@ def augment(cutout: Image.Image, rng: Rng, size: int, options: Augmentation, fli
     return np.asarray(ground)
 
 
-def plain(cutout: Image.Image, size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """The unchanged picture on white, as search sees it."""
-    ground = Image.new("RGB", cutout.size, "white")
-    ground.paste(cutout, (0, 0), cutout)
-    return np.asarray(ground.resize((size, size), Image.Resampling.BICUBIC))
-
-
 def _place(cutout: Image.Image, rng: Rng, size: int, options: Augmentation) -> Image.Image:
     angle = rng.uniform(-options.rotate_degrees, options.rotate_degrees) if rng.random() < 0.6 else 0.0
     scale = rng.uniform(1.0, 1.35) if rng.random() < options.crop else rng.uniform(options.smallest, 1.0)

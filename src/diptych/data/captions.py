@@ -33,6 +33,8 @@ class CaptionMix:
     def __post_init__(self):
         if self.keyword + self.name_and_keyword + self.template > 1:
             raise ValueError("keyword + name_and_keyword + template must not exceed 1")
+        if self.english + self.other_languages > 1:
+            raise ValueError("english + other_languages must not exceed 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -187,16 +187,25 @@ def _folder_records(found: Iterable[_Found | Skipped]) -> Iterator[Pair | Skippe
             continue
         captions: tuple[str, ...] = ()
         metadata: dict[str, Scalar] = {}
+        unread: Skipped | None = None
         for name in item.sidecars:
             sidecar = str(Path(item.path).with_name(name))
             try:
                 said, more = _read_sidecar(sidecar)
-            except (OSError, ValueError) as error:
+            except IsADirectoryError:
+                continue
+            except OSError as error:  # a caption that cannot be read now must not erase the one that is stored
+                unread = Skipped(id=item.path, reason=BAD_SIDECAR, detail=str(error))
+                break
+            except ValueError as error:
                 yield Skipped(id=sidecar, reason=BAD_SIDECAR, detail=str(error))
                 continue
             # Google Takeout's "title" is the file's own name, which says nothing
             said = tuple(caption for caption in said if caption != Path(item.path).name)
             captions, metadata = (*captions, *said), {**metadata, **more}
+        if unread is not None:
+            yield unread
+            continue
         try:
             stamp = file_stamp(item.path)
         except OSError as error:

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diptych.core.errors import SourceError
 from diptych.core.types import Pair, Scalar, Skipped
-from diptych.inputs.image import why_unreadable
+from diptych.inputs.image import NO_SUCH_FILE, why_unreadable
 
 SUFFIXES = {".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"}
 
@@ -31,6 +32,8 @@ _URI_COLUMNS = ("uri", "path", "url", "file", "file_name", "filename", "filepath
 _DATA_COLUMNS = ("bytes", "image_bytes", "image", "picture", "img")
 _CAPTION_COLUMNS = ("captions", "caption", "text", "title")
 _ROWS_AT_ONCE = 64
+
+ALL_GONE = "none of its pictures is there"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ def read_table(path: Path, stamp: Callable[[str], str]) -> tuple[int, Iterator[P
 def captions_of(value: Any) -> tuple[str, ...]:
     """A caption or a list of captions, stripped, without empty ones and repetitions."""
     values = value if isinstance(value, list | tuple) else [value]
-    texts = (str(v).strip() for v in values if isinstance(v, str | int | float) and not isinstance(v, bool))
+    texts = (storable(str(v)).strip() for v in values if isinstance(v, str | int | float) and not isinstance(v, bool))
     return tuple(dict.fromkeys(text for text in texts if text))
 
 
@@ -70,21 +73,26 @@ def scalar(value: Any) -> Scalar | None:
     match value:
         case None | bytes():
             return None
-        case float() if not math.isfinite(value):
-            return None
-        case str() | bool() | int() | float():
+        case float() | decimal.Decimal():
+            return float(value) if math.isfinite(value) else None
+        case str():
+            return storable(value)
+        case bool() | int():
             return value
-        case decimal.Decimal():
-            return float(value)
         case datetime.date() | datetime.time():
             return value.isoformat()
         case _:
-            return json.dumps(value, ensure_ascii=False, default=str)
+            return storable(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def storable(text: str) -> str:
+    """The text as UTF-8 can hold it: half of a surrogate pair (a cut-off emoji in JSON) becomes "?"."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def metadata_of(values: Mapping[str, Any]) -> dict[str, Scalar]:
     """What can be metadata among these values, by name."""
-    found = ((str(name), scalar(value)) for name, value in values.items())
+    found = ((storable(str(name)), scalar(value)) for name, value in values.items())
     return {name: value for name, value in found if value is not None}
 
 
@@ -111,7 +119,7 @@ def _read_parquet(path: Path, stamp: Callable[[str], str]) -> tuple[int, Iterato
             rows = [row for batch in file.iter_batches(4096) for row in batch.to_pylist()]
             records = _grouped(rows, columns, path, stamp)
             return len(records), iter(records)
-    return count, _with_bytes(path, columns)
+    return count, _with_bytes(path, columns, stamp)
 
 
 def _kind(type_: pa.DataType) -> str:
@@ -122,30 +130,43 @@ def _kind(type_: pa.DataType) -> str:
     return "text"
 
 
-def _with_bytes(path: Path, columns: _Columns) -> Iterator[Pair | Skipped]:
-    """Pictures whose bytes the table holds, a few rows at a time."""
+def _with_bytes(path: Path, columns: _Columns, stamp: Callable[[str], str]) -> Iterator[Pair | Skipped]:
+    """Pictures whose bytes the table holds, a few rows at a time. Where it holds none, but a path, that file is meant.
+
+    A bare file name is told apart by its row from its second time on: `datasets` drops the folders.
+    """
     assert columns.data is not None
-    number = 0
+    number, names = 0, set[str]()
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             for row in batch.to_pylist():
-                data, name = row.pop(columns.data), str(number)
-                number += 1
+                data, given = row.pop(columns.data), None
                 if isinstance(data, dict):
-                    data, name = data.get("bytes"), data.get("path") or name
-                if columns.uri is not None:
-                    name = row.pop(columns.uri) or name
-                whole = "://" in name or Path(name).is_absolute()  # a bare file name is unique in its table only
-                uri = name if whole else f"{path}#{name}"
-                if data is None:
-                    yield Skipped(id=uri, reason="no picture in the row")
-                    continue
+                    data, given = data.get("bytes"), data.get("path")
+                said = row.pop(columns.uri) if columns.uri is not None else None
+                given = said if said and isinstance(said, str) else given
+                name = storable(given) if given else str(number)
+                if "://" in name or Path(name).is_absolute():
+                    uri = name
+                else:
+                    uri = f"{path}#{number}/{name}" if name in names else f"{path}#{name}"
+                names.add(name)
+                number += 1
                 captions = captions_of(row.pop(columns.caption)) if columns.caption else ()
-                yield Pair(uri=uri, data=data, captions=captions, metadata=metadata_of(row))
+                if data is not None:
+                    yield Pair(uri=uri, data=data, captions=captions, metadata=metadata_of(row))
+                elif given:
+                    found = Pair(uri=_resolve(given, path.parent), captions=captions, metadata=metadata_of(row))
+                    yield _stamped(found, stamp)
+                else:
+                    yield Skipped(id=uri, reason="no picture in the row")
 
 
 def _grouped(rows: list[Any], columns: _Columns, path: Path, stamp: Callable[[str], str]) -> list[Pair | Skipped]:
-    """One pair for each picture that the rows name, in order of first mention; the first row's metadata counts."""
+    """One pair for each picture that the rows name, in order of first mention; the first row's metadata counts.
+
+    When none of them is there, the table itself is reported too, and nothing of it is taken for deleted.
+    """
     records: dict[str, Pair | Skipped] = {}
     for number, row in enumerate(rows):
         if isinstance(row, Skipped):
@@ -165,7 +186,10 @@ def _grouped(rows: list[Any], columns: _Columns, path: Path, stamp: Callable[[st
         elif before is None:
             rest = {k: v for k, v in row.items() if k not in (columns.uri, columns.caption)}
             records[uri] = _stamped(Pair(uri=uri, captions=captions, metadata=metadata_of(rest)), stamp)
-    return list(records.values())
+    found = list(records.values())
+    if found and all(isinstance(record, Skipped) and record.reason == NO_SUCH_FILE for record in found):
+        found.append(Skipped(id=str(path), reason=ALL_GONE, detail="is a disk not mounted?"))
+    return found
 
 
 def _stamped(pair: Pair, stamp: Callable[[str], str]) -> Pair | Skipped:
@@ -174,20 +198,23 @@ def _stamped(pair: Pair, stamp: Callable[[str], str]) -> Pair | Skipped:
     try:
         return Pair(uri=pair.uri, captions=pair.captions, metadata=pair.metadata, stamp=stamp(pair.uri))
     except OSError as error:
-        return Skipped(id=pair.uri, reason=why_unreadable(error))
+        return Skipped(id=storable(pair.uri), reason=why_unreadable(error))
+    except ValueError as error:  # a NUL, or half a surrogate pair: no path has them
+        return Skipped(id=storable(pair.uri), reason=NO_SUCH_FILE, detail=str(error))
 
 
 def _resolve(name: str, folder: Path) -> str:
-    name = name.removeprefix("file://")
-    return name if "://" in name else os.path.normpath(folder / name)
+    if name.startswith("file://"):
+        name = unquote(name.removeprefix("file://"))
+    return storable(name) if "://" in name else os.path.normpath(folder / name)
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any] | Skipped]:
     rows: list[dict[str, Any] | Skipped] = []
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-        header = next(reader, None)
-        if header is None:
+        header = [name.strip() for name in next(reader, [])]
+        if not header:
             return []
         for fields in reader:
             if len(fields) > len(header):

@@ -50,14 +50,16 @@ def calibrate(
     match: Bool[np.ndarray, "queries pictures"], top: int = 10,
 ) -> Calibration:
     """Fit on each query's `top` hits, once with all pictures and once without its matches."""
-    cosine = queries @ pictures.T
+    cosine, top = queries @ pictures.T, min(top, len(pictures))
     without = np.where(match, -np.inf, cosine)
     hits, truths = [], []
     for scores in (cosine, without):
         found = np.argpartition(-scores, top - 1, axis=1)[:, :top]
         hits.append(np.take_along_axis(scores, found, axis=1).ravel())
-        truths.append(np.take_along_axis(match, found, axis=1).ravel() & np.isfinite(hits[-1]))
-    scale, bias = platt(np.concatenate(hits), np.concatenate(truths))
+        truths.append(np.take_along_axis(match, found, axis=1).ravel())
+    hit, truth = np.concatenate(hits), np.concatenate(truths)
+    shown = np.isfinite(hit)  # where matches were taken out, fewer than `top` pictures may be left
+    scale, bias = platt(hit[shown], truth[shown])
     cutoff = best_cutoff(cosine.max(axis=1), without.max(axis=1))
     probability = 1 / (1 + np.exp(-(scale * cutoff + bias)))
     return Calibration(scale=scale, bias=bias, cutoff=float(np.clip(probability, 1e-6, 1 - 1e-6)))

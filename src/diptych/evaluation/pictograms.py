@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diptych.evaluation.metrics import first_hit_rank, hit_at_k
+from diptych.inputs.text import clean
 
 Embed = Callable[[Sequence[str]], Float[np.ndarray, "n dim"]]
 
@@ -64,11 +65,12 @@ def _pick(gallery: Embedded, keep: Callable[[Item], bool]) -> list[int]:
 def _both_ways(gallery: Embedded, rows: list[int], embed: Embed, language: str) -> dict[str, np.ndarray]:
     """First-hit ranks text → picture and picture → text over the pictures `rows`.
 
-    In another language, names identical to the English one ask nothing about that language and are left out.
+    In another language, names that only repeat the English one, in whatever case, ask nothing about that language and
+    are left out.
     """
     names, english = gallery.names[language], gallery.names["en"]
     concepts = sorted({gallery.items[i].concept for i in rows})
-    asked = [c for c in concepts if c in names and (language == "en" or names[c] != english.get(c))]
+    asked = [c for c in concepts if c in names and (language == "en" or _said(names[c]) != _said(english.get(c, "")))]
     if not asked:
         return {"t2i": np.zeros(0, int), "i2t": np.zeros(0, int)}
     by_concept = {c: {gallery.items[i].pixel_hash for i in rows if gallery.items[i].concept == c} for c in asked}
@@ -78,6 +80,10 @@ def _both_ways(gallery: Embedded, rows: list[int], embed: Embed, language: str) 
     pictures = positive.any(axis=0)
     return {"t2i": first_hit_rank(similarity, positive),
             "i2t": first_hit_rank(similarity.T[pictures], positive.T[pictures])}
+
+
+def _said(name: str) -> str:
+    return clean(name, "nfkc_lower")
 
 
 def _mean(results: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:

@@ -286,7 +286,7 @@ class _Job:
                     doomed.append(known.id)
                 continue
             lineage = _lineage(known.uri) if roots else set[str]()
-            if (known.source in roots or roots & lineage) and not self.kept & lineage:
+            if (known.source in roots or roots & lineage) and not self.kept & {known.source, *lineage}:
                 doomed.append(known.id)
                 self.counts["removed"] += known.content_hash not in self.taken  # the other half of a rename
         self.writer.delete(doomed)
@@ -310,9 +310,10 @@ def _bytes_of(uri: str) -> bytes:
     if "://" not in uri:
         return image.read_file(uri)
     try:
-        return files.read_bytes(uri)
+        data = files.read_bytes(uri, image.MAX_BYTES + 1)
     except Exception as error:  # every remote file system has its own errors; each is reported with its reason
         raise PictureError(image.UNREADABLE, f"{type(error).__name__}: {error}") from error
+    return image.of_allowed_size(data)
 
 
 def _thumbnail(data: bytes, decoded: image.Decoded) -> bytes:

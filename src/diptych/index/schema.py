@@ -137,7 +137,7 @@ def to_arrow(rows: Sequence[PictureRow], schema: pa.Schema, embedded_by: str) ->
             case name if name in FIXED:
                 columns.append(pa.array([getattr(row, name) for row in rows], column.type))
             case name:
-                fit = _as_text if column.type == pa.string() else _as_is
+                fit = _as_text if column.type == pa.string() else _as_float if column.type == pa.float64() else _as_is
                 columns.append(pa.array([fit(values.get(name)) for values in metadata], column.type))
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -159,6 +159,11 @@ def metadata_in(values: Mapping[str, Any]) -> dict[str, Scalar]:
 
 def _as_is(value: Scalar | None) -> Scalar | None:
     return value
+
+
+def _as_float(value: Scalar | None) -> float | None:
+    """A whole number among fractions; one above 2⁵³ is rounded, as LanceDB's own widening rounds it."""
+    return None if value is None else float(value)
 
 
 def _as_text(value: Scalar | None) -> str | None:

@@ -104,6 +104,8 @@ class Searcher:
         if k < 0 or offset < 0:
             raise ValueError(f"k and offset are not negative, got k={k}, offset={offset}")
         terms = parse(query, exclude)
+        if query.strip() and not terms and image is None and like is None:
+            raise ValueError(f"there is nothing to look for in {query!r}; write a word")
         vectors, positive, negative = self._embed(terms, image)
         question = _Question(
             terms=terms, vectors=vectors, positive=positive, negative=negative, like=like, k=k, offset=offset,
@@ -236,8 +238,7 @@ def _order(lists: Mapping[str, Int[np.ndarray, " _"]], now: Snapshot, mask: Bool
     """The first `depth` rows: fused, or of the one list, or by URI if there is none."""
     match list(lists.values()):
         case []:
-            by_uri = now.order("uri")
-            return by_uri[mask[by_uri]][:depth]
+            return now.by_uri[mask[now.by_uri]][:depth]
         case [only]:
             return only[:depth]
         case _:

@@ -9,6 +9,7 @@ Everything shown of a hit (URI, caption, metadata) stays on disk and is taken fo
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,12 @@ from diptych.index import lexical
 from diptych.index.lexical import LexicalIndex
 from diptych.index.schema import FIXED, WIDENED
 from diptych.index.store import Collection
+
+MAX_OPERATORS = 200
+"""In one condition. DataFusion descends into each chain of them: some 700 overflow its stack and end the process."""
+
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+_OPERATOR = re.compile(r"[-+*/%|&^<>=!~(\[]|\b(?:AND|OR|NOT|IS|LIKE|ILIKE|BETWEEN|CASE|WHEN|IN)\b", re.IGNORECASE)
 
 
 class StaleSnapshotError(Exception):
@@ -52,6 +59,10 @@ class Snapshot:
 
     def where(self, condition: str) -> Bool[np.ndarray, " n"]:
         """Which rows satisfy a SQL condition. FilterError lists the columns."""
+        operators = len(_OPERATOR.findall(_LITERAL.sub("''", condition)))
+        if operators > MAX_OPERATORS:
+            raise FilterError(f"the condition has {operators} operators, {MAX_OPERATORS} is the limit; a long list of "
+                              "alternatives is written column IN ('a', 'b', …)")
         try:
             found = self.table.search().where(condition).select(["id"]).with_row_id(True).limit(None).to_arrow()
         except (ValueError, RuntimeError) as error:
@@ -64,10 +75,11 @@ class Snapshot:
                               f"{columns}; one that is also a word of SQL goes in `backticks`") from error
         return np.isin(self.row_ids, found["_rowid"].to_numpy())
 
-    def order(self, column: str) -> Int[np.ndarray, " n"]:
-        """Rows sorted by a column of text, ties by id."""
-        values = self._take(lambda: self.table.search().select([column]).with_row_id(True).limit(None).to_arrow())
-        texts = dict(zip(values["_rowid"].to_pylist(), values[column].to_pylist(), strict=True))
+    @cached_property
+    def by_uri(self) -> Int[np.ndarray, " n"]:
+        """Rows sorted by URI, ties by id."""
+        values = self._take(lambda: self.table.search().select(["uri"]).with_row_id(True).limit(None).to_arrow())
+        texts = dict(zip(values["_rowid"].to_pylist(), values["uri"].to_pylist(), strict=True))
         return np.array(sorted(range(len(self)), key=lambda row: texts[int(self.row_ids[row])]), dtype=np.int64)
 
     def fetch(self, rows: Sequence[int] | Int[np.ndarray, " m"], columns: Sequence[str]) -> list[dict[str, Any]]:

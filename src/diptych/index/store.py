@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,9 @@ Facet: TypeAlias = tuple[tuple[Scalar, int], ...]
 """The values of a column, each with how many pictures have it."""
 
 TABLE = "pictures"
+MOST_VALUES = 50
+"""A column with more distinct values is nothing to filter by clicking."""
+
 _NAME = re.compile(r"\w[\w.-]{0,99}")
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -127,7 +131,7 @@ class Collection:
     def info(self) -> CollectionInfo:
         """Rows, model, sources and size, as they are now."""
         manifest = self.manifest()
-        disk = sum(entry.stat().st_size for entry in _files_below(self.folder))
+        disk = sum(map(_size, self.folder.rglob("*")))
         return CollectionInfo(
             name=self.name, rows=self.count(), model=manifest.model, fingerprint=manifest.fingerprint,
             dim=manifest.dim, created_at=manifest.created_at, indexed_at=manifest.indexed_at, sources=manifest.sources,
@@ -177,10 +181,10 @@ class Collection:
         """The columns that came from metadata, with their types."""
         return {name: kind for name, kind in self.column_types().items() if name not in schema.FIXED}
 
-    def facets(self, columns: Sequence[str] | None = None, limit: int = 20) -> dict[str, Facet]:
+    def facets(self, columns: Sequence[str] | None = None, limit: int = MOST_VALUES) -> dict[str, Facet]:
         """Values of these columns with how many pictures have them, most frequent first, at most `limit` each.
 
-        Without `columns`: the format and the metadata of text or true/false that have at most 50 values, which are
+        Without `columns`: the format and the metadata of text or true/false that have at most MOST_VALUES, which are
         what filters are made of. An unknown column is a ValueError.
         """
         types = self.column_types()
@@ -194,7 +198,7 @@ class Collection:
         for name in chosen:
             counted = data[name].drop_null().value_counts()
             pairs = [(item["values"], item["counts"]) for item in counted.to_pylist()]
-            if columns is not None or 1 <= len(pairs) <= 50:
+            if columns is not None or 1 <= len(pairs) <= MOST_VALUES:
                 found[name] = tuple(sorted(pairs, key=lambda pair: (-pair[1], str(pair[0])))[:limit])
         return found
 
@@ -255,11 +259,6 @@ def list_names() -> list[str]:
                   if _NAME.fullmatch(path.parent.name))
 
 
-def list_collections() -> list[CollectionInfo]:
-    """Every collection at a glance, by name."""
-    return [Collection(name).info for name in list_names()]
-
-
 def remove(name: str) -> None:
     """Delete a collection: at once and whole. CollectionBusy while someone writes to it."""
     folder = collection_folder(name)
@@ -295,5 +294,9 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _size(path: Path) -> int:
+    try:
+        status = path.stat()
+    except OSError:  # a job has just replaced it
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -123,6 +123,11 @@ def read_file(path: str | PathLike[str]) -> bytes:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise PictureError(why_unreadable(error), str(path)) from error
+    return of_allowed_size(data)
+
+
+def of_allowed_size(data: bytes) -> bytes:
+    """The bytes themselves. PictureError if they are more than MAX_BYTES."""
     if len(data) > MAX_BYTES:
         raise PictureError(TOO_LARGE, f"more than {MAX_BYTES >> 20} MiB")
     return data
@@ -268,13 +273,18 @@ def _opaque_rgb(image: Image.Image) -> Picture:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point grey to 8 bits; `Image.convert` would clip at 255 instead of scaling."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    if image.mode == "F":
-        low, high = min(0.0, values.min()), max(1.0, values.max())
-    else:
-        low, high = min(0.0, values.min()), 65535.0 if values.max() <= 65535 else values.max()
-    return Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
+    """16-bit, 32-bit and floating-point grey to 8 bits; `Image.convert` would clip at 255 instead of scaling. In blocks
+    of rows, so that a large scan needs no second copy in double precision."""
+    stored = np.asarray(image)
+    blocks = [stored[start : start + 64] for start in range(0, len(stored), 64)]
+    finite = [np.nan_to_num(block) for block in blocks] if image.mode == "F" else blocks
+    lowest, highest = float(min(b.min() for b in finite)), float(max(b.max() for b in finite))
+    white = max(1.0, highest) if image.mode == "F" else max(65535.0, highest)
+    low = min(0.0, lowest)
+    grey = np.empty(stored.shape, np.uint8)
+    for start, block in zip(range(0, len(stored), 64), finite, strict=True):
+        grey[start : start + 64] = np.rint((block.astype(np.float64) - low) * (255 / (white - low)))
+    return Image.fromarray(grey)
 
 
 def _square(picture: Picture, preprocessing: Preprocessing) -> Picture:

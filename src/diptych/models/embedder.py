@@ -6,6 +6,7 @@ bounded.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,6 +36,10 @@ class TorchEmbedder:
     def spec(self) -> EmbedderSpec:
         """The record that its vectors carry."""
         return self._spec
+
+    def renamed(self, name: str) -> "TorchEmbedder":
+        """The same model under another name; its fingerprint stays."""
+        return TorchEmbedder(self.towers, self.tokenizer, self.preprocessing, replace(self._spec, name=name), self.bf16)
 
     @torch.inference_mode()
     def embed_images(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "n dim"]:

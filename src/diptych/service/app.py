@@ -20,7 +20,7 @@ from diptych.core.errors import CollectionNotFound, DiptychError, FilterError, I
 from diptych.service import rest, uploads
 from diptych.service.guard import LOCAL_HOSTS, Guard
 from diptych.service.metrics import Metrics, RequestMetrics
-from diptych.service.schemas import Readiness
+from diptych.service.schemas import CollectionState, Readiness
 from diptych.service.shelf import Shelf, State
 from diptych.service.uploads import Limits, UploadRefused
 
@@ -59,7 +59,7 @@ def _probes(app: FastAPI, shelf: Shelf, metrics: Metrics) -> None:
     @app.get("/readyz", responses={503: {"model": Readiness}}, tags=["operations"], summary="All can be searched")
     def readyz(response: Response) -> Readiness:
         """503 until the model and every collection are loaded."""
-        states: dict[str, State] = {slot.name: slot.state for slot in shelf.slots}
+        states: dict[str, State] = {slot.name: CollectionState.of(slot).state for slot in shelf.slots}
         ready = set(states.values()) == {"ready"}
         response.status_code = 200 if ready else 503
         return Readiness(ready=ready, collections=states)

@@ -5,6 +5,7 @@ Requests are counted here, as ASGI middleware; what happens inside a search come
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diptych.core import telemetry
+from diptych.core.errors import CollectionError
 from diptych.service.shelf import Shelf
 
 _METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
@@ -94,5 +96,6 @@ class _Indexed(Collector):
         family = GaugeMetricFamily("diptych_indexed_pictures", "Pictures that can be found.", labels=["collection"])
         for slot in self._shelf.slots:
             if slot.searcher is not None:
-                family.add_metric([slot.name], slot.searcher.collection.count())
+                with suppress(CollectionError):  # removed meanwhile
+                    family.add_metric([slot.name], slot.searcher.collection.count())
         yield family

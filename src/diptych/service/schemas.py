@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from diptych.core.errors import CollectionError
 from diptych.core.types import SearchResult
 from diptych.index.progress import JobProgress
 from diptych.service.shelf import Slot, State
@@ -97,11 +98,15 @@ class CollectionState(BaseModel):
 
     @classmethod
     def of(cls, slot: Slot) -> "CollectionState":
-        """The state of a slot, with the rows it has now."""
+        """The state of a slot, with the rows it has now; failed if the collection has been removed meanwhile."""
         if slot.searcher is None:
             return cls(name=slot.name, state=slot.state, problem=slot.problem)
+        try:
+            rows = slot.searcher.collection.count()
+        except CollectionError as error:
+            return cls(name=slot.name, state="failed", problem=str(error))
         spec = slot.searcher.embedder.spec
-        return cls(name=slot.name, state=slot.state, notice=slot.notice, rows=slot.searcher.collection.count(),
+        return cls(name=slot.name, state=slot.state, notice=slot.notice, rows=rows,
                    model=Model(name=spec.name, fingerprint=spec.fingerprint), languages=list(spec.languages))
 
 

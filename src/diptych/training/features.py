@@ -40,6 +40,8 @@ def extract(
     fresh = state["done"] == 0 or state["count"] != count
     first = 0 if fresh else state["done"]
     path.parent.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        marker.unlink(missing_ok=True)  # of rows that are no longer there
     rows = np.lib.format.open_memmap(path, "w+" if fresh else "r+", np.float16, (count, dim) if fresh else None)
     channels_last(trunk.eval())
     starts = range(first, count, batch)

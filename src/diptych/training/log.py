@@ -13,6 +13,9 @@ class MetricLog:
     def __init__(self, path: Path):
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            with path.open("ab") as stream:
+                stream.write(b"\n")  # a kill cut the last line: the next record must not be lost with it
 
     def write(self, step: int, **numbers: float | str) -> None:
         """Append one record and flush it."""

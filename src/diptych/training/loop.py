@@ -44,8 +44,8 @@ class NotFiniteError(DiptychError):
     """The loss became NaN or infinite; the last checkpoint is intact."""
 
 
-def run(stage: Stage[B], folder: Path, evaluate: Evaluator | None = None, stop_after: int | None = None) -> None:
-    """Train until the stage's last step, from its checkpoint in `folder` if there is one.
+def run(stage: Stage[B], folder: Path, evaluate: Evaluator | None = None, stop_after: int | None = None) -> bool:
+    """Train until the stage's last step, from its checkpoint in `folder` if there is one. Whether it got there.
 
     `stop_after` ends the run early after that many steps in all, as a kill between two steps would (for tests and
     for machines with a time limit); it does not change the schedule.
@@ -74,6 +74,7 @@ def run(stage: Stage[B], folder: Path, evaluate: Evaluator | None = None, stop_a
             if done % config.checkpoint_every == 0 or done == last:
                 checkpoint.save(path, stage.model, stage.optimizer,
                                 checkpoint.Checkpoint(step=done, identity=stage.identity))
+    return last == config.steps
 
 
 def _step(stage: Stage[B], batch: B, step: int) -> dict[str, float]:
@@ -94,7 +95,7 @@ def _step(stage: Stage[B], batch: B, step: int) -> dict[str, float]:
     if not all(map(torch.isfinite, (losses["loss"], norm))):
         raise NotFiniteError(
             f"{stage.name}: loss {numbers['loss']}, gradient norm {float(norm)} at step {step}; "
-            "lower optimizer.lr or lengthen optimizer.warmup_steps and run again")
+            "lower optimizer.lr or lengthen optimizer.warmup_steps, and run into another folder")
     stage.optimizer.step()
     return numbers | {"grad_norm": float(norm)}
 

@@ -81,8 +81,9 @@ def load_model(folder: Path) -> TorchEmbedder:
     try:
         text = (folder / "config.json").read_text(encoding="utf-8")
         config = from_dict(ModelConfig, json.loads(text))
-    except ValueError as error:
-        raise CheckpointError(f"{folder}/config.json is damaged or of another version: {error}") from error
+        card = read_card(folder) if (folder / "card.json").is_file() else None
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder}/config.json or card.json is damaged or of another version: {error}") from error
     towers = TwoTower(config.towers).requires_grad_(False)
     try:
         weights = load_file(folder / "model.safetensors")
@@ -90,7 +91,6 @@ def load_model(folder: Path) -> TorchEmbedder:
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}/model.safetensors does not fit its config.json: {error}") from error
     digests = [sha256_bytes(text.encode()), *(sha256_file(folder / n) for n in ("model.safetensors", "tokenizer.json"))]
-    card = read_card(folder) if (folder / "card.json").is_file() else None
     bias = towers.logit_bias
     spec = EmbedderSpec(
         name=config.name, fingerprint=sha256_bytes("\n".join(digests).encode()), dim=towers.dim,

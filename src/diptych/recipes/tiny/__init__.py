@@ -11,13 +11,15 @@ Two things teach without a single photograph: the ImageNet classifier's rows, ea
 the sentence encoder, a small multilingual one, through which words never drawn land near their relatives.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from diptych.data.augment import Augmentation
 from diptych.data.captions import CaptionMix
 from diptych.models.config import EfficientNetConfig, TextConfig, TwoTowerConfig, VitConfig
 from diptych.training.config import OptimizerConfig, StageConfig
+
+BLOCKS = 16
 
 XM3600 = ("ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fil", "fr", "he", "hi", "hr", "hu", "id", "it",
           "ja", "ko", "mi", "nl", "no", "pl", "pt", "qu", "ro", "ru", "sv", "sw", "te", "th", "tr", "uk", "vi", "zh")
@@ -28,16 +30,16 @@ class TinyConfig:
     """Everything that decides what the bundled model becomes. Weights of losses multiply their means.
 
     `captions` are drawn for each picture, all of them positives; `classes` ImageNet classifier rows with their labels
-    and `nouns` English nouns or definitions (for the text teacher alone) join each step. `views` augmented views of
-    each picture are computed for the stages that do not see pixels; `late_blocks` of the picture tower learn from them.
+    and `english_texts` English words, definitions and phrases (for the text teacher alone) join each step. `views`
+    augmented views of each picture are computed for the stages that do not see pixels; `late_blocks` of the picture
+    tower learn from them.
     """
 
     seed: int = 0
     name: str = "diptych-tiny"
     image_size: int = 160
     model: TwoTowerConfig
-    vocab_size: int = 16_000
-    alphabet: int = 4_000
+    alphabet: int = 3_000
     held_out_languages: tuple[str, ...] = ("sw", "te", "qu", "mi")
     held_out_vendors: tuple[str, ...] = ("openmoji",)
     views: int = 10
@@ -45,7 +47,7 @@ class TinyConfig:
     loss: Literal["sigmoid", "softmax"] = "sigmoid"
     captions: int = 4
     classes: int = 96
-    nouns: int = 96
+    english_texts: int = 512
     text_teacher: float = 30.0
     feature_teacher: float = 2.0
     mix: CaptionMix = field(default_factory=CaptionMix)
@@ -54,7 +56,17 @@ class TinyConfig:
     locked: StageConfig
     unlocked: StageConfig
 
+    @property
+    def towers(self) -> TwoTowerConfig:
+        """Both towers as the loss wants them: softmax has no bias."""
+        return replace(self.model, init_logit_bias=None) if self.loss == "softmax" else self.model
+
     def __post_init__(self):
+        if len(self.held_out_vendors) != 1:
+            raise ValueError(f"the tests are about one unseen vendor, got held_out_vendors={self.held_out_vendors}")
+        if not 0 <= self.late_blocks <= BLOCKS:
+            raise ValueError(f"late_blocks counts the {BLOCKS} blocks of EfficientNet-Lite0 from the end, "
+                             f"got {self.late_blocks}")
         if isinstance(self.model.image, VitConfig) and self.anchored.steps + self.locked.steps:
             raise ValueError("a ViT starts from scratch and has nothing to lock: set anchored.steps=0 locked.steps=0")
         if self.model.image.image_size != self.image_size:
@@ -76,7 +88,7 @@ def tiny() -> TinyConfig:
             steps=1_700, batch=384, log_every=50,
             optimizer=OptimizerConfig(lr=2e-3, weight_decay=0.05, warmup_steps=100, pretrained_lr_factor=0.15)),
         mix=CaptionMix(english=0.2, other_languages=0.05),
-        locked=StageConfig(steps=3_200, batch=256, evaluate_every=800,
+        locked=StageConfig(steps=5_000, batch=160, evaluate_every=1_000,
                            optimizer=OptimizerConfig(lr=1.5e-3, weight_decay=0.05, warmup_steps=50)),
         unlocked=StageConfig(steps=0, batch=256, checkpoint_every=20, evaluate_every=60, log_every=5,
                              optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.05, warmup_steps=20)),
@@ -84,12 +96,12 @@ def tiny() -> TinyConfig:
 
 
 def tiny_scratch() -> TinyConfig:
-    """Both towers from scratch: the comparison that the model card quotes."""
+    """Both towers from scratch, without a teacher: the comparison of docs/log.md."""
     vit = VitConfig(image_size=96, patch_size=8, width=192, layers=6, heads=3, mlp_width=768, pool="map",
                     projection=256)
     return TinyConfig(
         name="diptych-tiny-scratch", image_size=96, model=TwoTowerConfig(image=vit, text=text_tower()),
-        classes=0, feature_teacher=0.0,
+        classes=0, english_texts=0, text_teacher=0.0, feature_teacher=0.0,
         anchored=StageConfig(steps=0, batch=512), locked=StageConfig(steps=0, batch=512),
         unlocked=StageConfig(steps=1_000, batch=256, optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.05)),
     )

@@ -26,6 +26,7 @@ from diptych.models.checkpoints.native import load_model as open_model
 from diptych.models.config import EfficientNetConfig, VitConfig
 from diptych.models.efficientnet import EfficientNet
 from diptych.models.embedder import TorchEmbedder
+from diptych.models.layers import channels_last
 from diptych.models.two_tower import TwoTower
 from diptych.recipes.tiny import XM3600, TinyConfig
 from diptych.recipes.tiny.card import render
@@ -47,12 +48,13 @@ class Gallery:
 
 
 def train(config: TinyConfig, folder: Path, stop_after: int | None = None) -> Path:
-    """Train (or go on) in `folder` and return the model's folder. `stop_after` ends each stage after so many steps
-    without writing the model, as a kill would."""
+    """Train (or go on) in `folder` and return the model's folder. `stop_after` ends the run at that step of the first
+    stage that has more, as a kill would."""
     _claim(folder, config)
     world = build(config, folder)
     torch.manual_seed(config.seed)
-    towers = TwoTower(config.model)
+    towers = TwoTower(config.towers)
+    channels_last(towers)  # before any optimizer: its moments have the layout that their weights have now
     student = Student(towers)
     weights = views = None
     if isinstance(towers.image, EfficientNet):
@@ -66,14 +68,17 @@ def train(config: TinyConfig, folder: Path, stop_after: int | None = None) -> Pa
 
     if weights is not None and views is not None:
         assert isinstance(towers.image, EfficientNet)
-        loop.run(anchored_stage(config, world, student, weights, views), folder, None, stop_after)
+        if not loop.run(anchored_stage(config, world, student, weights, views), folder, None, stop_after):
+            return folder / "model"
         student.start_text_tower(world)
         features = tuned_features(config, towers.image.trunk, views)
-        loop.run(locked_stage(config, world, student, weights, views, features), folder, evaluate, stop_after)
+        if not loop.run(locked_stage(config, world, student, weights, views, features), folder, evaluate, stop_after):
+            return folder / "model"
     if config.unlocked.steps:
-        loop.run(unlocked_stage(config, world, student, weights, views), folder, evaluate, stop_after)
-    if stop_after is None:
-        _export(config, world, towers, gallery, folder / "model")
+        unlocked = unlocked_stage(config, world, student, weights, views)
+        if not loop.run(unlocked, folder, evaluate, stop_after):
+            return folder / "model"
+    _export(config, world, towers, gallery, folder / "model")
     return folder / "model"
 
 
@@ -104,7 +109,7 @@ def preprocessing(config: TinyConfig) -> Preprocessing:
 def model_config(config: TinyConfig, world: World) -> ModelConfig:
     """What goes beside the weights."""
     trained = tuple(language for language in XM3600 if language in world.captions.languages)
-    return ModelConfig(name=config.name, towers=config.model, preprocessing=preprocessing(config),
+    return ModelConfig(name=config.name, towers=config.towers, preprocessing=preprocessing(config),
                        tokenizer=world.tokenizer.policy, languages=trained, score_kind=config.loss, general=False)
 
 
@@ -113,12 +118,22 @@ def _export(config: TinyConfig, world: World, towers: TwoTower, gallery: Gallery
     described = model_config(config, world)
     card = ModelCard(licence=LICENCE, calibration=None, scores={}, data_sha256=world.data_sha256)
     save_model(target, towers, world.tokenizer, described, card)
-    finish_card(target, gallery, config)
+    write_text(target / "recipe.json", to_json(config))
+    finish_card(target, gallery)
 
 
-def finish_card(folder: Path, gallery: Gallery, config: TinyConfig) -> ModelCard:
+def read_recipe(folder: Path) -> TinyConfig:
+    """The recipe that made the model in `folder`. CheckpointError if it does not say."""
+    try:
+        return from_dict(TinyConfig, json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} has no recipe.json of a recipe of today, so its card cannot be written: "
+                              f"{error}") from error
+
+
+def finish_card(folder: Path, gallery: Gallery) -> ModelCard:
     """Score and calibrate the model in `folder` and rewrite its card."""
-    embedder, old = open_model(folder), read_card(folder)
+    config, embedder, old = read_recipe(folder), open_model(folder), read_card(folder)
     card = ModelCard(licence=old.licence, data_sha256=old.data_sha256, scores=score(gallery, embedder, config),
                      calibration=calibration(embedder))
     write_text(folder / "card.json", to_json(card))
@@ -155,13 +170,15 @@ def score(gallery: Gallery, embedder: Embedder, config: TinyConfig) -> dict[str,
 
 def calibration(embedder: Embedder) -> Calibration:
     """Fitted on the validation concepts' names, asked in the model's languages, against seen and validation
-    pictures: what a user's query, about things never trained on, meets in a real collection."""
+    pictures: what a user's query, about things never drawn in training, meets in a real collection. Pictures with the
+    same pixels are one answer."""
     gallery = open_gallery(["val", "train"])
     unseen = {i.concept for i in gallery.items if i.split == "val"}
     asked = [(concept, names[concept]) for language, names in sorted(gallery.names.items())
              if language in embedder.spec.languages for concept in sorted(unseen & names.keys())]
-    shown = np.array([item.concept for item in gallery.items])
-    match = np.array([concept for concept, _ in asked])[:, None] == shown[None, :]
+    hashes = np.array([item.pixel_hash for item in gallery.items])
+    answers = {c: np.isin(hashes, [i.pixel_hash for i in gallery.items if i.concept == c]) for c in unseen}
+    match = np.stack([answers[concept] for concept, _ in asked])
     return calibrate(embedder.embed_texts([name for _, name in asked]), embedder.embed_images(gallery.pictures), match)
 
 

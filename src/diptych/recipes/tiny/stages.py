@@ -5,6 +5,7 @@ captions likewise, several per picture and one per classifier row.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -66,7 +67,7 @@ class Student(nn.Module):
         known = torch.from_numpy(world.token_vectors.astype(np.float32))
         mapped = F.normalize(self.anchor(known), dim=-1)
         has = known.any(dim=1)
-        text.token_embed.weight[has] = mapped[has]
+        text.token_embed.weight[: len(known)][has] = mapped[has]
         for block in text.blocks:
             assert isinstance(block, Block)
             for layer in (block.attention.out_proj, block.mlp.fc2):
@@ -92,6 +93,7 @@ class Batches:
         # what the picture head is anchored to, each language says in its own way; what the text tower has to learn is
         # that they all mean the English name
         self.meaning = world.english if stage != "anchored" else np.arange(len(world.english))
+        self.said = config.english_texts if stage != "anchored" else 0
 
     def __call__(self, step: int) -> Batch:
         """The batch of that step."""
@@ -104,13 +106,13 @@ class Batches:
         rows = np.concatenate([shown, world.class_rows[drawn]])
         owners = np.concatenate([np.repeat(shown, config.captions), world.class_rows[drawn]])
         captions = world.captions.draw(owners, rng, config.mix)
-        nouns, texts = rng.integers(0, len(world.noun_texts), config.nouns), world.captions.texts
+        said, texts = rng.integers(0, len(world.english_texts), self.said), world.captions.texts
         return Batch(
             pictures=torch.from_numpy(pictures), classes=torch.from_numpy(self._pseudo(drawn, rng)),
             ids=torch.from_numpy(world.tokenizer.encode([c.text for c in captions])),
             positive=torch.from_numpy(world.captions.positives(rows, captions, owners)),
-            said_ids=torch.from_numpy(world.tokenizer.encode([world.noun_texts[i] for i in nouns])),
-            teacher=torch.from_numpy(self._targets(captions, list(nouns + len(texts)))),
+            said_ids=torch.from_numpy(world.tokenizer.encode([world.english_texts[i] for i in said])),
+            teacher=torch.from_numpy(self._targets(captions, (said + len(texts)).tolist())),
         )
 
     def _pseudo(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -142,6 +144,8 @@ def losses_of(
     pad = towers.config.text.pad_id
 
     def text_of(ids: Tensor) -> Tensor:
+        if not len(ids):
+            return ids.new_zeros((0, towers.dim), dtype=torch.float32)
         return encode_by_length(towers.encode_text, ids, pad, buckets=8).float()
 
     def image_of(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -182,6 +186,8 @@ def _contrastive(config: TinyConfig, towers: TwoTower, image: Tensor, text: Tens
             assert towers.logit_bias is not None
             return sigmoid_loss(image, text, towers.logit_scale, towers.logit_bias, positive)
         case "softmax":
+            with torch.no_grad():  # CLIP, arXiv 2103.00020 §2.5
+                towers.log_scale.clamp_(max=math.log(100))
             return softmax_loss(image, text, towers.logit_scale, positive)
 
 

@@ -3,9 +3,9 @@
 Built once per run folder; what is slow (the teacher's vectors) is kept there.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from jaxtyping import Float16, Int
 
 from diptych.core import telemetry
 from diptych.core.errors import CorpusError
-from diptych.core.files import atomic_write, write_text
+from diptych.core.files import atomic_write, sha256_bytes, write_text
 from diptych.data import nouns, pictograms
 from diptych.data.captions import Captions, Named
 from diptych.data.drawings import Drawings
@@ -34,13 +34,13 @@ _SIDED_WORDS = ("left", "right", "clock", "o’clock", "arrow", "letter", "butto
 @dataclass(frozen=True, kw_only=True, eq=False)
 class World:
     """`class_rows[i]` is the caption-table row of ImageNet class i. `teacher` has one row per text of the table, then
-    one per noun text, and `english` for each of these the row of the English name that it translates, else its own;
+    one per English text, and `english` for each of these the row of the English name that it translates, else its own;
     `token_vectors` are the teacher's of the tokens as words. Rows without a teacher are zero."""
 
     captions: Captions
     drawings: Drawings
     class_rows: np.ndarray
-    noun_texts: tuple[str, ...]
+    english_texts: tuple[str, ...]
     tokenizer: Tokenizer
     teacher: Float16[np.ndarray, "texts 512"]
     english: Int[np.ndarray, " texts"]
@@ -68,12 +68,12 @@ def build(config: TinyConfig, folder: Path) -> World:
     captions = Captions(named, concepts, _weights({n.language for n in named}, config))
     row = {concept: i for i, concept in enumerate(concepts)}
     drawings = _drawings(pictures, row, {n.concept: n.name for n in named if n.language == "en"})
-    tokenizer = _tokenizer(config, captions, folder / "tokenizer.json")
-    noun_texts = tuple(_noun_texts())
+    english = _english_texts()
+    tokenizer = _tokenizer(config, captions, english, folder / "tokenizer.json")
     return World(
         captions=captions, drawings=drawings, class_rows=np.array([row[name] for name in class_names]),
-        noun_texts=noun_texts, tokenizer=tokenizer, teacher=_teacher(captions, noun_texts, folder / "teacher.npy"),
-        english=english_rows(captions, len(noun_texts)),
+        english_texts=english, tokenizer=tokenizer, teacher=_teacher(captions, english, folder / "teacher.npy"),
+        english=english_rows(captions, len(english)),
         token_vectors=_token_vectors(tokenizer, folder / "tokens.npy"),
         data_sha256=pictograms.manifest().sha256,
     )
@@ -109,41 +109,70 @@ def _drawings(pictures: list[dict], row: dict[str, int], english: dict[str, str]
     )
 
 
-def english_rows(captions: Captions, nouns: int) -> Int[np.ndarray, " texts"]:
-    """Row of the English name that each name translates; texts that are no names, and nouns, are their own."""
-    out = np.arange(len(captions.texts) + nouns)
-    english = captions.name[:, captions.languages.index("en")]
+def english_rows(captions: Captions, others: int) -> Int[np.ndarray, " texts"]:
+    """Row of the English name that each name translates. Texts that are no names, and others, are their own; so are
+    English keywords that another language has for something else ("lamp" is a light bulb in Estonian)."""
+    out = np.arange(len(captions.texts) + others)
+    column = captions.languages.index("en")
+    english = captions.name[:, column]
     for names in captions.name.T:
         both = (names >= 0) & (english >= 0)
         out[names[both]] = english[both]
-    out[english[english >= 0]] = english[english >= 0]
+    own = [t for (_, language), texts in captions.keywords.items() if language == column for t in texts]
+    for rows in (np.array(own, dtype=np.int64), english[english >= 0]):
+        out[rows] = rows
     return out
 
 
-def _noun_texts() -> Iterator[str]:
+def _english_texts() -> tuple[str, ...]:
+    """What the text teacher says in English beside the captions: nouns with all their names, their definitions, and
+    the definitions' words and short runs of words, which bring verbs, adjectives, plurals and compositions."""
+    rng = np.random.default_rng(0)
+    texts: dict[str, None] = {}
     for noun in nouns.read().to_pylist():
-        yield clean(noun["lemmas"][0], "nfkc_lower")
+        lemmas = [clean(lemma, "nfkc_lower") for lemma in noun["lemmas"]]
+        texts.update(dict.fromkeys(lemmas))
         if noun["definition"]:
-            yield clean(f"{noun['lemmas'][0]}: {noun['definition']}", "nfkc_lower")
+            definition = clean(noun["definition"], "nfkc_lower")
+            words = re.findall(r"[a-z][a-z'’-]*", definition)
+            texts.update(dict.fromkeys([f"{lemmas[0]}: {definition}", *words]))
+            for start in rng.integers(0, len(words), 2 if words else 0):
+                texts[" ".join(words[start : start + int(rng.integers(2, 5))])] = None
+    return tuple(texts)
 
 
-def _tokenizer(config: TinyConfig, captions: Captions, path: Path) -> Tokenizer:
-    policy = TokenizerPolicy(length=config.model.text.context_length)
-    if not path.exists():
-        english = (text for _ in range(3) for text in _noun_texts())  # English must not drown in a hundred languages
-        core = [i for i, language in enumerate(captions.languages) if language in XM3600]
-        often = (captions.texts[t] for i in core for t in captions.name[:, i] if t >= 0 for _ in range(3))
-        backend = train_bpe((*captions.texts, *often, *english), config.vocab_size, config.alphabet)
-        write_text(path, backend.to_str())
-    return Tokenizer.from_file(path, policy)
+def _tokenizer(config: TinyConfig, captions: Captions, english: Iterable[str], path: Path) -> Tokenizer:
+    key = _key([*captions.texts, *english, f"{config.model.text.vocab_size} {config.alphabet}"])
+    if not _is_kept(path, key):
+        words = (word for word, times in _spelling(captions, english).items() for _ in range(times))
+        write_text(path, train_bpe(words, config.model.text.vocab_size, config.alphabet).to_str())
+        _keep(path, key)
+    return Tokenizer.from_file(path, TokenizerPolicy(length=config.model.text.context_length))
 
 
-def _teacher(captions: Captions, noun_texts: Sequence[str], path: Path) -> Float16[np.ndarray, "texts 512"]:
+def _spelling(captions: Captions, english: Iterable[str]) -> dict[str, int]:
+    """How much each word counts for the vocabulary: by the square root of how many texts hold it (five skin tones in a
+    hundred languages would fill it otherwise), English ten times, the languages of XM3600 three times."""
+    said = [{int(t) for t in names if t >= 0} for names in captions.name.T]
+    for (_, column), texts in captions.keywords.items():
+        if captions.languages[column] in XM3600:
+            said[column].update(texts)
+    total: Counter[str] = Counter()
+    for language, texts in zip(captions.languages, said, strict=True):
+        count = Counter(word for t in texts for word in captions.texts[t].split())
+        if language == "en":
+            count.update(word for text in english for word in text.split())
+        share = 10 if language == "en" else 3 if language in XM3600 else 0
+        for word, times in count.items():
+            total[word] += max(1, round(share * times**0.5))
+    return dict(total)
+
+
+def _teacher(captions: Captions, english_texts: Sequence[str], path: Path) -> Float16[np.ndarray, "texts 512"]:
     """The teacher's vector of each text. A name in a language that it does not know gets its English name's."""
-    texts = [*captions.texts, *noun_texts]
-    key = hashlib.sha256("\n".join(texts).encode()).hexdigest()
-    marker = path.with_suffix(".json")
-    if path.exists() and marker.exists() and json.loads(marker.read_text())["texts"] == key:
+    texts = [*captions.texts, *english_texts]
+    key = _key(texts)
+    if _is_kept(path, key):
         return np.load(path, mmap_mode="r")
     spoken = [i for i, language in enumerate(captions.languages) if language.split("-")[0] in TEACHER_LANGUAGES]
     known = {int(t) for i in spoken for t in captions.name[:, i] if t >= 0}
@@ -163,13 +192,14 @@ def _teacher(captions: Captions, noun_texts: Sequence[str], path: Path) -> Float
         vectors[captions.name[unknown, i]] = vectors[captions.name[unknown, english]]
     with atomic_write(path) as stream:
         np.save(stream, vectors)
-    write_text(marker, json.dumps({"texts": key}))
+    _keep(path, key)
     return vectors
 
 
 def _token_vectors(tokenizer: Tokenizer, path: Path) -> Float16[np.ndarray, "vocabulary 512"]:
     """The teacher's vector of each token that is text; bytes and special tokens have none."""
-    if path.exists():
+    key = _key([tokenizer.backend.to_str()])
+    if _is_kept(path, key):
         return np.load(path)
     vectors = np.zeros((tokenizer.vocab_size, TEACHER_DIM), np.float16)
     words = {i: piece.replace("▁", "").strip() for piece, i in tokenizer.backend.get_vocab().items() if i > 258}
@@ -177,7 +207,22 @@ def _token_vectors(tokenizer: Tokenizer, path: Path) -> Float16[np.ndarray, "voc
     vectors[rows] = _sentence_encoder().encode([words[i] for i in rows])
     with atomic_write(path) as stream:
         np.save(stream, vectors)
+    _keep(path, key)
     return vectors
+
+
+def _key(texts: Sequence[str]) -> str:
+    return sha256_bytes("\n".join(texts).encode())
+
+
+def _is_kept(path: Path, key: str) -> bool:
+    """Whether `path` was made from what `key` is the hash of."""
+    marker = path.with_suffix(f"{path.suffix}.key")
+    return path.exists() and marker.exists() and marker.read_text(encoding="utf-8") == key
+
+
+def _keep(path: Path, key: str) -> None:
+    write_text(path.with_suffix(f"{path.suffix}.key"), key)
 
 
 def _sentence_encoder():

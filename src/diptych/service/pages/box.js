@@ -43,6 +43,9 @@ export function makeBox({ state, change, again }) {
   $("search").addEventListener("submit", (event) => {
     event.preventDefault();
     const { q, not } = readTyped(input.value, true);
+    const without = $("without").value.trim();
+    $("without").value = "";
+    if (without) not.push(without);
     pushed = false;
     input.value = q;
     if (q === state().q && !not.length) again();

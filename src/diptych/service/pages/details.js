@@ -12,7 +12,8 @@ export function makeDetails({ hits, collection, asked, follow, closed }) {
   function open(at) {
     index = at;
     draw();
-    if (!dialog.open) dialog.showModal();
+    if (dialog.open) dialog.querySelector(".close").focus(); // the old one is gone, and the keys with it
+    else dialog.showModal();
   }
 
   function draw() {

@@ -25,7 +25,8 @@ export function listenForPictures(use, refuse) {
 
   document.addEventListener("paste", (event) => {
     const [file] = event.clipboardData.files;
-    if (!file) return; // text is pasted as text
+    const intoText = event.target.closest?.("input") && event.clipboardData.types.includes("text/plain");
+    if (!file || intoText) return; // text is pasted as text, also where a picture of it comes along
     event.preventDefault();
     take(file);
   });

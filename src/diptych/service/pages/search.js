@@ -23,7 +23,8 @@ let answer = null; // the last page of hits: total, answered, took_ms
 let request = null; // aborts the search in flight
 let groups = []; // facets of the collection on show
 let stopWatching = () => {};
-let entry = null; // the history entry on show
+let entry = null; // the history entry that the address is of
+let shown = null; // the one that the pictures are of: the same, but while a search is under way
 const remembered = new Map(); // entry → {hits, answer, scroll}, so that "back" leads to where one was
 
 const newEntry = () => performance.timeOrigin + performance.now();
@@ -67,8 +68,13 @@ function arrive() {
   else search();
 }
 
+function toggleFilter(filter) {
+  const without = state.filter.filter((other) => other !== filter);
+  change({ filter: without.length < state.filter.length ? without : [...state.filter, filter] });
+}
+
 function remember() {
-  if (!grid.hits.length) return;
+  if (!grid.hits.length || shown !== entry) return;
   remembered.delete(entry);
   remembered.set(entry, { hits: grid.hits, answer, scroll: scrollY });
   if (remembered.size > REMEMBERED) remembered.delete(remembered.keys().next().value);
@@ -76,6 +82,8 @@ function remember() {
 
 function restore(kept) {
   request?.abort();
+  request = new AbortController(); // for the pictures that scrolling will ask for
+  document.body.classList.remove("busy");
   answer = kept.answer;
   show(kept.hits);
   scrollTo(0, kept.scroll);
@@ -102,7 +110,7 @@ async function enter() {
     const loaded = await loadFacets(name);
     if (left()) return;
     groups = loaded;
-    if (!$("facets").contains(document.activeElement)) drawFacets(groups, state, change);
+    if (!$("facets").contains(document.activeElement)) drawFacets(groups, state, toggleFilter);
   };
   refreshFacets().catch(() => {}); // without filters one can still search
   stopWatching = watchProgress(name, async ({ running }) => {
@@ -122,6 +130,7 @@ async function search({ quietly = false } = {}) {
   const slot = slotOf(state.collection);
   if (slot?.state === "loading") return; // `enter` searches when it is loaded
   request?.abort();
+  if (!quietly) shown = null;
   const mine = (request = new AbortController());
   const busy = setTimeout(() => document.body.classList.add("busy"), 150);
   try {
@@ -159,11 +168,14 @@ function ask(offset, signal) {
   return api.search(toRequest(state, { k: PAGE, offset }), uploads.get(state.upload)?.file, signal);
 }
 
-/** A fair sample of the whole, the same all day: ids are hashes, so those that begin alike are a random draw. */
+/** A fair sample of the whole, the same all day: ids are hashes, so a span of them is a random draw. */
 async function glance(signal) {
-  const digits = Math.max(0, Math.floor(Math.log2((slotOf(state.collection)?.rows ?? 0) / PAGE) / 4));
+  const rows = slotOf(state.collection)?.rows ?? 0;
+  const span = Math.ceil((2 * PAGE / rows) * 2 ** 32);
   const today = Math.imul(Math.floor(Date.now() / 86_400_000), 2654435761) >>> 0;
-  const where = digits ? { where: `id LIKE '${today.toString(16).padStart(8, "0").slice(0, digits)}%'` } : {};
+  const from = Math.min(today, 2 ** 32 - span);
+  const hex = (number) => number.toString(16).padStart(8, "0");
+  const where = rows > 200 ? { where: `id >= '${hex(from)}' AND id < '${from + span < 2 ** 32 ? hex(from + span) : "g"}'` } : {};
   const found = await api.search(toRequest(state, { k: 200, ...where }), null, signal);
   const hits = found.hits.sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, PAGE);
   return { ...found, hits, total: hits.length };
@@ -177,15 +189,18 @@ function draw() {
   document.title = [state.q, state.like || state.upload ? "more like this" : "", "Diptych"].filter(Boolean).join(" · ");
   box.write(state.q);
   drawTerms(state, uploads, change);
-  drawFacets(groups, state, change);
+  drawFacets(groups, state, toggleFilter);
   $("collection").value = state.collection;
 }
 
 function show(hits) {
   const missed = !asksNothing(state) && hits.length > 0 && !answer.answered;
   say(missed ? "Nothing here matches." : null, "The nearest pictures are below.", { calm: true });
+  const held = grid.focused() !== null; // whoever walks among the pictures stays among them
   grid.clear();
   grid.append(hits, state, look());
+  if (held) grid.focus(0);
+  shown = entry;
   $("status").textContent = status(hits);
   if (isNear($("sentinel"))) more();
 }

@@ -41,6 +41,7 @@ function parameters(state) {
 // `-people` and `-"old people"` after a blank or at the start; `T-shirt`, `-` alone and ` - people` (which is the
 // search's own query language) are left as they are.
 const NEGATIVE = /(^|\s)[-−](?:"([^"]+)"|([^\s"\-−][^\s"]*))(?=\s|$)/gu;
+const UNFINISHED = /(^|\s)(?:[-−+]|\d+(?:\.\d+)?:)$/u; // a sign or a weight before the word it is for
 
 /**
  * Split typed text into what is wanted (`q`) and what is `not`; `rest` is the text without the latter. Unless it is
@@ -54,6 +55,6 @@ export function readTyped(text, finished) {
     else not.push(quoted ?? word);
     return before;
   });
-  const q = rest.replace(/\s+/gu, " ").trim();
+  const q = (finished ? rest : rest.replace(UNFINISHED, "$1")).replace(/\s+/gu, " ").trim();
   return { q, not, rest: rest.replace(/\s+/gu, " ").trimStart() + growing.trimStart() };
 }
