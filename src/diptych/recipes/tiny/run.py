@@ -135,7 +135,7 @@ def finish_card(folder: Path, gallery: Gallery) -> ModelCard:
     """Score and calibrate the model in `folder` and rewrite its card."""
     config, embedder, old = read_recipe(folder), open_model(folder), read_card(folder)
     card = ModelCard(licence=old.licence, data_sha256=old.data_sha256, scores=score(gallery, embedder, config),
-                     calibration=calibration(embedder))
+                     calibration=calibration(embedder, config))
     write_text(folder / "card.json", to_json(card))
     write_text(folder / "README.md", render(config, read_config(folder), card))
     return card
@@ -168,16 +168,19 @@ def score(gallery: Gallery, embedder: Embedder, config: TinyConfig) -> dict[str,
     return scores(embedded, embedder.embed_texts, config.held_out_vendors[0], config.held_out_languages)
 
 
-def calibration(embedder: Embedder) -> Calibration:
-    """Fitted on the validation concepts' names, asked in the model's languages, against seen and validation
-    pictures: what a user's query, about things never drawn in training, meets in a real collection. Pictures with the
-    same pixels are one answer."""
-    gallery = open_gallery(["val", "train"])
-    unseen = {i.concept for i in gallery.items if i.split == "val"}
+def calibration(embedder: Embedder, config: TinyConfig) -> Calibration:
+    """Fitted on names in the model's languages, half of them of validation concepts, which were never drawn in
+    training, half of seen ones, against the pictures of both: a user asks for things of either kind. No picture of the
+    tests takes part; pictures with the same pixels are one answer."""
+    vendors = [vendor for vendor in pictograms.VENDORS if vendor not in config.held_out_vendors]
+    gallery = open_gallery(["val", "train"], vendors)
+    val, train = (sorted({i.concept for i in gallery.items if i.split == split}) for split in ("val", "train"))
+    half = train[:: max(1, len(train) // max(1, len(val)))][: len(val)]
+    concepts = {*val, *half}
     asked = [(concept, names[concept]) for language, names in sorted(gallery.names.items())
-             if language in embedder.spec.languages for concept in sorted(unseen & names.keys())]
+             if language in embedder.spec.languages for concept in sorted(concepts & names.keys())]
     hashes = np.array([item.pixel_hash for item in gallery.items])
-    answers = {c: np.isin(hashes, [i.pixel_hash for i in gallery.items if i.concept == c]) for c in unseen}
+    answers = {c: np.isin(hashes, [i.pixel_hash for i in gallery.items if i.concept == c]) for c in concepts}
     match = np.stack([answers[concept] for concept, _ in asked])
     return calibrate(embedder.embed_texts([name for _, name in asked]), embedder.embed_images(gallery.pictures), match)
 
