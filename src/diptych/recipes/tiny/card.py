@@ -83,8 +83,8 @@ The floors are a classical baseline's, measured on another split of the same siz
 ## Match probability
 
 `sigmoid({calibration.scale:.2f} · cosine {calibration.bias:+.2f})`, fitted on names in the trained languages, half of
-concepts never drawn in training, asked among seen and validation pictures, with and without their answers. Below {calibration.cutoff:.2f} a
-picture is said not to match; if nothing reaches it, the answer is "nothing here matches".
+concepts never drawn in training, asked among seen and validation pictures, with and without their answers. Below
+{calibration.cutoff:.2f} a picture is said not to match; if nothing reaches it, the answer is "nothing here matches".
 
 ## Limits
 
