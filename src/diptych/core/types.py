@@ -47,7 +47,7 @@ class EmbedderSpec:
     """What a vector needs to name where it comes from.
 
     `fingerprint` is a sha256 over weights, configuration, preprocessing and tokenizer: two embedders with the same
-    fingerprint give the same vectors. `logit_scale` is already exponentiated. `general` is False for models that
+    fingerprint give the same vectors, but for the rounding of the machine. `logit_scale` is already exponentiated. `general` is False for models that
     know a narrow domain only (the bundled one), so that callers can say so.
     """
 

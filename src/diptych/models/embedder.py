@@ -1,8 +1,8 @@
 """The torch Embedder: pictures and texts in, numpy unit vectors out, whatever the batch.
 
-Pictures run in bfloat16 where the processor multiplies it natively (three times as fast, cosine error below 1e-3 for
-the bundled model) and in float32 elsewhere; texts always in float32. Long inputs are cut into blocks, so memory is
-bounded.
+Pictures run in bfloat16 where the processor multiplies it natively (two to three times as fast; what that costs is
+measured in docs/models.md) and in float32 elsewhere; texts always in float32. Long inputs are cut into blocks, so
+memory is bounded.
 """
 
 from collections.abc import Sequence
