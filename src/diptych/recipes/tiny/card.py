@@ -37,7 +37,8 @@ def render(config: TinyConfig, model: ModelConfig, card: ModelCard) -> str:
     languages = " · ".join(
         f"{language} {card.scores[f'language/{language}/t2i_hit@1']:.2f}" for language in XM3600
         if f"language/{language}/t2i_hit@1" in card.scores)
-    share = card.scores["languages/all/t2i_hit@1"] / card.scores["seen_concepts/unseen_vendor/t2i_hit@1"]
+    english = card.scores["seen_concepts/unseen_vendor/t2i_hit@1"]
+    share = f"{card.scores['languages/all/t2i_hit@1'] / english:.0%}" if english else "none"
     stages = {name: getattr(config, name) for name in ("anchored", "locked", "unlocked")}
     steps = ", ".join(f"{s.steps:,} {name} steps of {s.batch}" for name, s in stages.items() if s.steps)
     match config.model.image:
@@ -76,7 +77,7 @@ of them are known, from ImageNet's labels and the noun list.
 |---|---|---|---|---|---|---|
 {rows}
 
-The mean over all languages is {share:.0%} of English. Text→picture R@1 by language: {languages}.
+The mean over all languages is {share} of English. Text→picture R@1 by language: {languages}.
 
 The floors are a classical baseline's, measured on another split of the same sizes.
 
