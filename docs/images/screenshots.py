@@ -30,7 +30,8 @@ def main(url: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         photograph(browser, f"{url}/?q=red+fruit", "page-light.png", **DESKTOP)
-        photograph(browser, f"{url}/?q=animal+marin&not=people", "page-dark.png", color_scheme="dark", **DESKTOP)
+        photograph(browser, f"{url}/?q=instrument+de+musique&not=guitar", "page-dark.png", color_scheme="dark",
+                   **DESKTOP)
         photograph(browser, f"{url}/?q=赤い果物", "page-phone.png", **PHONE)
         browser.close()
 

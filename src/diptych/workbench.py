@@ -59,6 +59,9 @@ def model_folder(name_or_path: str) -> Path:
     for folder in (Path(name_or_path).expanduser(), models_folder() / name, _bundled_models() / name):
         if (folder / "config.json").is_file():
             return folder
+    if entry:
+        raise ModelNotFound(f"{entry.name} is in the catalogue but not on this machine; get it with "
+                            f"`diptych models pull {entry.name}`")
     names = local_models()
     near = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.0)
     raise ModelNotFound(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import coloured
+from diptych.cli.main import main
 
 # the command line with an embedder that needs no weights
 COMMAND = """
@@ -23,6 +24,7 @@ from fakes import ColourEmbedder
 from diptych import workbench
 from diptych.cli.main import main
 workbench.load_model = lambda name: ColourEmbedder(name)
+workbench.model_folder = lambda name: None
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -107,3 +109,9 @@ def test_a_collection_of_another_model_is_not_served_and_says_why(own_home):
         failed = served.wait_for("/api/collections/trips", lambda c: c["state"] == "failed")
         assert "use --model colours" in failed["problem"]
         assert served.interrupt()[0] == 0
+
+
+def test_a_model_that_is_not_here_is_told_before_anything_is_started(own_home, capsys):
+    coloured.index(coloured.pictures(own_home / "pictures")[:2], "trips")
+    assert main(["serve", "trips", "--port", "0", "--model", "siglip2-base-patch16-256"]) == 1
+    assert "get it with `diptych models pull siglip2-base-patch16-256`" in capsys.readouterr().err

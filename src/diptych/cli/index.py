@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Index, and report what was done and where the time went."""
     from diptych import workbench
 
-    if notice := workbench.model_for(args.to, args.model).notice:
+    notice = workbench.model_for(args.to, args.model).notice
+    if notice and not args.quiet:
         print(f"diptych: {notice}", file=sys.stderr)
     report = workbench.index(args.paths, args.to, args.model, prune=not args.no_prune)
     print(json.dumps(as_dict(report), ensure_ascii=False, indent=2) if args.json else sentence(report))

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line; tests walk it to prove that every command is documented."""
     top = argparse.ArgumentParser(prog="diptych", description="The open workbench for image–text embeddings.")
     top.add_argument("--version", action="version", version=f"diptych {diptych.__version__}")
-    top.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    top.add_argument("--quiet", action="store_true", help="no progress and no notices on stderr")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         sub = commands.add_parser(name, help=module.HELP, description=module.__doc__,

@@ -52,7 +52,7 @@ def override(config: C, assignments: Iterable[str]) -> C:
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
-            raise ValueError(f"--set takes path=value, got {assignment!r}; e.g. --set optimizer.lr=1e-3")
+            raise ValueError(f"--set takes path=value, got {assignment!r}; e.g. --set {paths(config)[0]}=…")
         config = _replace(config, path.strip().split("."), text.strip(), path.strip(), config)
     return config
 

@@ -47,8 +47,8 @@ class EmbedderSpec:
     """What a vector needs to name where it comes from.
 
     `fingerprint` is a sha256 over weights, configuration, preprocessing and tokenizer: two embedders with the same
-    fingerprint give the same vectors, but for the rounding of the machine. `logit_scale` is already exponentiated. `general` is False for models that
-    know a narrow domain only (the bundled one), so that callers can say so.
+    fingerprint give the same vectors, but for the rounding of the machine. `logit_scale` is already exponentiated.
+    `general` is False for models that know a narrow domain only (the bundled one), so that callers can say so.
     """
 
     name: str
@@ -62,10 +62,24 @@ class EmbedderSpec:
     calibration: Calibration | None = None
     general: bool = True
 
+    @property
+    def cutoff(self) -> float:
+        """The probability from which on a picture matches: the calibration's, else one half."""
+        return self._curve.cutoff
+
+    @property
+    def cutoff_cosine(self) -> float:
+        """The cosine of that probability."""
+        curve = self._curve
+        return (math.log(curve.cutoff / (1.0 - curve.cutoff)) - curve.bias) / curve.scale
+
     def probability(self, cosine: float) -> float:
         """Match probability of one cosine: calibrated where a calibration exists, else sigmoid(scale · cos + bias)."""
-        fallback = Calibration(scale=self.logit_scale, bias=self.logit_bias, cutoff=0.5)
-        return (self.calibration or fallback).probability(cosine)
+        return self._curve.probability(cosine)
+
+    @property
+    def _curve(self) -> Calibration:
+        return self.calibration or Calibration(scale=self.logit_scale, bias=self.logit_bias, cutoff=0.5)
 
 
 @runtime_checkable

@@ -28,19 +28,20 @@ from diptych.inputs.image import PictureLike, as_picture
 T = TypeVar("T")
 
 _ATTEMPTS = 8
+_LAST = 1e6  # more than any score: what is taken off a picture that shows what is excluded
 _SHOWN = ("id", "uri", "caption", "width", "height", "format")
 _RELOAD_SHARE = 10  # a large collection that is being written is loaded again after ten times as long as loading takes
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """What was asked, with its texts and picture as unit vectors. A hit's match is judged by `positive` and
-    `negative`, its place by `vectors`."""
+    """What was asked, with its texts and picture as unit vectors. `negative` are what is excluded, with their weights;
+    `vectors["text"]` is away from them when nothing else is asked for."""
 
     terms: tuple[Term, ...]
     vectors: Mapping[str, Float[np.ndarray, " dim"]]
     positive: Float[np.ndarray, " dim"] | None
-    negative: Sequence[Float[np.ndarray, " dim"]]
+    negative: Sequence[tuple[Float[np.ndarray, " dim"], float]]
     like: str | None
     where: str | None
     k: int
@@ -89,7 +90,8 @@ class Searcher:
                hybrid: bool = True) -> SearchResult:
         """The k best pictures after the first `offset`.
 
-        `query` may have weighted terms (`2:boat + sunset - people`), `exclude` adds negative ones. `image` finds
+        `query` may have weighted terms (`2:boat + sunset - people`), `exclude` adds excluded ones: pictures that show
+        them come last, and those that are nearer to them than to what is wanted sink by weight. `image` finds
         pictures like that one, `like` pictures like the one of that id (itself left out). `where` is SQL over the
         columns and is applied before ranking. `hybrid` fuses in the captions' words. Asked nothing at all, it lists
         what passes `where` by URI.
@@ -118,18 +120,21 @@ class Searcher:
                             total=total, hits=tuple(hits))
 
     def _embed(self, terms: Sequence[Term], image: PictureLike | None) -> tuple[
-            dict[str, Float[np.ndarray, " dim"]], Float[np.ndarray, " dim"] | None, list[Float[np.ndarray, " dim"]]]:
-        """The query vectors by list name, that of the wanted terms alone, and each excluded term's."""
+            dict[str, Float[np.ndarray, " dim"]], Float[np.ndarray, " dim"] | None,
+            list[tuple[Float[np.ndarray, " dim"], float]]]:
+        """The query vectors by list name, that of the wanted terms, and each excluded term's with its weight."""
         vectors: dict[str, Float[np.ndarray, " dim"]] = {}
         each = [self._text_vector(term.text) for term in terms]
+        wanted = [term.weight > 0 for term in terms]
         if terms:
-            vectors["text"] = _sum(each, [term.weight for term in terms])
+            used = [i for i, positive in enumerate(wanted) if positive or not any(wanted)]
+            vectors["text"] = _sum([each[i] for i in used], [terms[i].weight for i in used])
         if image is not None:
             vectors["image"] = self._embedder.embed_images([as_picture(image)])[0]
         if not all(np.isfinite(vector).all() for vector in vectors.values()):
             raise CollectionError(f"{self._embedder.spec.name} gave no finite vector for this query")
-        positive = _sum(each, [max(0.0, term.weight) for term in terms]) if any(t.weight > 0 for t in terms) else None
-        return vectors, positive, [v for v, term in zip(each, terms, strict=True) if term.weight < 0]
+        positive = vectors["text"] if any(wanted) else None
+        return vectors, positive, [(v, -t.weight) for v, t in zip(each, terms, strict=True) if t.weight < 0]
 
     def _answer(self, question: _Question, now: Snapshot) -> tuple[list[Hit], int]:
         """The hits of this page, and how many pictures were ranked."""
@@ -142,16 +147,20 @@ class Searcher:
             vectors["like"] = now.vectors[row]
             mask[row] = False
         scores = {name: exact.cosines(now.vectors, vector) for name, vector in vectors.items()}
-        named = _named(question, now) & mask
+        leading = next(iter(scores.values()), np.zeros(len(now), np.float32))
+        excluded = self._excluded(question, now)
+        if question.negative:
+            scores["text"] = _pushed(scores["text"], question, now, excluded)
+        named = _named(question, now) & mask & ~excluded
         lists = _lists(question, now, scores, mask, named)
         rows = _order(lists, now, mask, question.offset + question.k)[question.offset:]
         ranks = {name: np.zeros(len(now), dtype=np.int64) for name in lists}
         for name, found in lists.items():
             ranks[name][found] = np.arange(1, len(found) + 1)
-        leading = next(iter(scores.values()), np.zeros(len(now), np.float32))
         hits: list[Hit] = []
         for row, values in zip(rows.tolist(), now.fetch(rows, [*_SHOWN, *now.metadata_columns]), strict=True):
-            probability, matches = self._judge(now.vectors[row], question, vectors, bool(named[row]))
+            probability = self._judge(now.vectors[row], question, vectors)
+            matches = bool((probability >= self._embedder.spec.cutoff or named[row]) and not excluded[row])
             hits.append(Hit(
                 id=values["id"], uri=values["uri"], caption=values["caption"] or "", score=float(leading[row]),
                 probability=probability, matches=matches,
@@ -159,19 +168,26 @@ class Searcher:
                 metadata={name: values[name] for name in ("width", "height", "format")} | metadata_in(values)))
         return hits, int(mask.sum())
 
+    def _excluded(self, question: _Question, now: Snapshot) -> Bool[np.ndarray, " n"]:
+        """Rows that show something excluded: by the cut-off, or, in hybrid search, by every word of it in a caption."""
+        excluded = np.zeros(len(now), dtype=bool)
+        for other, _ in question.negative:
+            excluded |= exact.cosines(now.vectors, other) >= self._embedder.spec.cutoff_cosine
+        for term in question.terms:
+            if term.weight < 0 and question.hybrid:
+                excluded |= now.words.matches([term.text])
+        return excluded
+
     def _judge(self, vector: Float[np.ndarray, " dim"], question: _Question,
-               vectors: Mapping[str, Float[np.ndarray, " dim"]], named: bool) -> tuple[float, bool]:
-        """The probability that a picture is what was wanted, and whether it passes as a match."""
+               vectors: Mapping[str, Float[np.ndarray, " dim"]]) -> float:
+        """The probability that a picture is what was wanted."""
         spec = self._embedder.spec
-        cutoff = spec.calibration.cutoff if spec.calibration is not None else 0.5
-        excluded = max((spec.probability(float(vector @ other)) for other in question.negative), default=0.0)
         if question.positive is not None:
-            probability = spec.probability(float(vector @ question.positive))
-        elif pictures := [other for name, other in vectors.items() if name != "text"]:
-            probability = max(spec.probability(float(vector @ other)) for other in pictures)
-        else:  # only exclusions, or nothing at all
-            probability = 1.0 - excluded
-        return probability, (probability >= cutoff or named) and excluded < cutoff
+            return spec.probability(float(vector @ question.positive))
+        if pictures := [other for name, other in vectors.items() if name != "text"]:
+            return max(spec.probability(float(vector @ other)) for other in pictures)
+        # only exclusions, or nothing at all
+        return 1.0 - max((spec.probability(float(vector @ other)) for other, _ in question.negative), default=0.0)
 
     def _snapshot(self, fresh: bool = False) -> Snapshot:
         """The newest version in memory. One thread loads; the others go on with the one before, if there is one."""
@@ -212,14 +228,20 @@ class Searcher:
 
 
 def _named(question: _Question, now: Snapshot) -> Bool[np.ndarray, " n"]:
-    """Rows whose captions contain every word that is wanted, and not all words of anything excluded."""
-    if not question.hybrid:
-        return np.zeros(len(now), dtype=bool)
-    named = now.words.matches(question.wanted)
-    for term in question.terms:
-        if term.weight < 0:
-            named &= ~now.words.matches([term.text])
-    return named
+    """Rows whose captions contain every word that is wanted."""
+    return now.words.matches(question.wanted) if question.hybrid else np.zeros(len(now), dtype=bool)
+
+
+def _pushed(cosines: Float[np.ndarray, " n"], question: _Question, now: Snapshot,
+            excluded: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Cosines with what is wanted, less the weighted excess of those with what is excluded; what is `excluded` last.
+    (To subtract the excluded vector from the query instead would rank by what nobody asked for.)"""
+    pushed = cosines.astype(np.float64)
+    if question.positive is not None:
+        for other, weight in question.negative:
+            pushed -= weight * np.maximum(0.0, exact.cosines(now.vectors, other) - cosines)
+    pushed[excluded] -= _LAST
+    return pushed
 
 
 def _lists(question: _Question, now: Snapshot, scores: Mapping[str, Float[np.ndarray, " n"]],

@@ -10,10 +10,11 @@ export const isWelcome = (state) => asksNothing(state) && !state.filter.length;
 
 export function fromAddress(address, kept) {
   const given = new URLSearchParams(address);
+  const { q, not } = readTyped(given.get("q") ?? "", true); // written by hand, it may hold `-people` too
   return {
     collection: given.get("collection"),
-    q: given.get("q") ?? "",
-    not: given.getAll("not"),
+    q,
+    not: [...given.getAll("not"), ...not],
     filter: given.getAll("filter"),
     like: given.get("like"),
     upload: kept?.upload ?? null,
