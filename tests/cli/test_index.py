@@ -149,3 +149,18 @@ def test_the_bundled_collection_can_be_searched_while_another_fills_it(small_cor
     with store.lease(collection.name):
         assert workbench.index_pictograms(ColourEmbedder("colours")) is None
         assert len(workbench.open_collection("pictograms")) == 0
+
+
+def test_a_disk_that_is_not_mounted_empties_no_collection(photos, tmp_path, capsys):
+    """A table of which no picture is there may be on a disk that is gone for now; of which some are, they are gone."""
+    table = tmp_path / "pairs.csv"
+    table.write_text("path\n" + "".join(f"{photos}/{name}.jpg\n" for name in COLOURS))
+    assert main(["index", str(table), "--to", "trips"]) == 0
+    away = photos.rename(tmp_path / "away")
+    assert main(["index", str(table), "--to", "trips"]) == 0
+    assert "none of its pictures is there" in capsys.readouterr().out
+    assert store.Collection("trips").count() == len(COLOURS)
+    away.rename(photos)
+    (photos / "red.jpg").unlink()
+    assert main(["index", str(table), "--to", "trips"]) == 0
+    assert "1 removed" in capsys.readouterr().out and store.Collection("trips").count() == len(COLOURS) - 1

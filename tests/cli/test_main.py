@@ -29,7 +29,8 @@ def test_every_command_is_in_the_readme_and_has_help_with_an_example():
 
 
 @pytest.mark.parametrize(("error", "code"), [
-    (ModelNotFound("no such model"), 1), (ValueError("bad argument"), 2), (KeyboardInterrupt(), 130)])
+    (ModelNotFound("no such model"), 1), (OSError(28, "No space left on device"), 1),
+    (ValueError("bad argument"), 2), (KeyboardInterrupt(), 130)])
 def test_errors_are_one_sentence_on_stderr(monkeypatch, capsys, error, code):
     def fail(args):
         raise error
@@ -50,3 +51,16 @@ def test_a_recipe_is_shown_resolved(capsys):
     assert '"steps": 7' in capsys.readouterr().out
     assert cli.main(["train", "tiny", "--show", "--set", "locked.stepz=7"]) == 2
     assert "locked.steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "x"])
+def test_a_port_that_is_none(port, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["demo", f"--port={port}"])
+    assert stopped.value.code == 2 and "a port is a number from 0 to 65535" in capsys.readouterr().err
+
+
+def test_quiet_leaves_notices_out(capsys):
+    for words, said in (([], True), (["--quiet"], False)):
+        cli.main([*words, "search", "no-such-collection", "boat"])
+        assert ("is a small model trained on drawings" in capsys.readouterr().err) == said

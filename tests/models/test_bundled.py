@@ -1,10 +1,14 @@
 """The committed diptych-tiny: small enough, described honestly, and it finds things in three scripts."""
 
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import diptych
 from diptych import workbench
+from diptych.core.errors import IndexMismatch
 from diptych.data import pictograms
 from diptych.inputs.image import decode
 from diptych.models.checkpoints.native import load_model, read_card, read_config
@@ -39,6 +43,20 @@ def test_it_is_what_the_recipe_makes(model):
 def test_it_is_loaded_by_name():
     assert diptych.load_model("diptych-tiny").spec == load_model(FOLDER).spec
     assert workbench.choose_model(None).name == "diptych-tiny" and workbench.choose_model(None).notice
+
+
+def test_a_collection_remembers_a_model_of_ones_own_by_its_path(tmp_path):
+    """It has the bundled one's name and other vectors: only its path leads back to it."""
+    own = shutil.copytree(FOLDER, tmp_path / "own")
+    config = (own / "config.json").read_text(encoding="utf-8")
+    (own / "config.json").write_text(config.replace('"bicubic"', '"bilinear"'), encoding="utf-8")
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    workbench.index([tmp_path / "red.png"], "mine", str(own))
+    found = workbench.open_collection("mine")
+    assert found.embedder.spec.name == str(own)
+    assert found.embedder.spec.fingerprint != load_model(FOLDER).spec.fingerprint
+    with pytest.raises(IndexMismatch, match=f"use --model {own}"):
+        workbench.open_collection("mine", "diptych-tiny")
 
 
 @pytest.mark.slow

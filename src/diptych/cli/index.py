@@ -10,7 +10,6 @@ the pictures as .txt or .json. Killed at any point and run again, it goes on. Se
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,10 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Index, and report what was done and where the time went."""
     from diptych import workbench
+    from diptych.core import telemetry
 
-    notice = workbench.model_for(args.to, args.model).notice
-    if notice and not args.quiet:
-        print(f"diptych: {notice}", file=sys.stderr)
+    telemetry.notice(workbench.model_for(args.to, args.model).notice)
     report = workbench.index(args.paths, args.to, args.model, prune=not args.no_prune)
     print(json.dumps(as_dict(report), ensure_ascii=False, indent=2) if args.json else sentence(report))
     return 0

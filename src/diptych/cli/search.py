@@ -36,14 +36,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Search once and print what was found."""
     from diptych import workbench
+    from diptych.core import telemetry
 
     if not (args.query.strip() or args.image or args.like or args.exclude or args.where):
         raise ValueError("nothing to look for; give a query, --image, --like, --not or --where")
     if args.k < 1:
         raise ValueError(f"-k is a number of pictures, at least 1, got {args.k}")
-    notice = workbench.model_for(args.collection, args.model).notice
-    if notice and not args.quiet:
-        print(f"diptych: {notice}", file=sys.stderr)
+    telemetry.notice(workbench.model_for(args.collection, args.model).notice)
     searcher = workbench.open_collection(args.collection, args.model)
     result = searcher.search(args.query, image=args.image, like=args.like, exclude=args.exclude, where=args.where,
                              k=args.k, offset=args.offset, hybrid=not args.no_hybrid)

@@ -82,6 +82,7 @@ def serve(names: Sequence[str], model: str | None, host: str, port: int, *, any_
 def _fill(shelf: "Shelf", model: str | None, stop: threading.Event) -> None:
     """Load the models, open the collections, then index the bundled one if that was not done before."""
     from diptych import workbench
+    from diptych.core import telemetry
     from diptych.index.search import Searcher
     from diptych.index.store import Collection
 
@@ -97,8 +98,7 @@ def _fill(shelf: "Shelf", model: str | None, stop: threading.Event) -> None:
             bundled = name == workbench.PICTOGRAMS
             collection = workbench.pictograms_collection(embedder) if bundled else Collection(name)
             shelf.put(name, Searcher(collection, embedder), choice.notice)
-            if choice.notice:
-                print(f"diptych: {choice.notice}", file=sys.stderr)
+            telemetry.notice(choice.notice)
         except Exception as error:  # whatever it is, the page and the terminal say it, and the others are served
             shelf.fail(name, str(error))
             print(f"diptych: {name}: {error}", file=sys.stderr)

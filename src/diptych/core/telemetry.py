@@ -1,6 +1,6 @@
 """Counts, timings and progress. Events only flow out: nothing here is read back by the work it observes.
 
-A library never prints. `progress` draws on stderr only when the command line has asked for it with
+A library never prints. `progress` and `notice` write to stderr only when the command line has asked for it with
 `show_progress(True)`; `listen` lets the service and the tests receive the same numbers.
 """
 
@@ -42,8 +42,15 @@ def observe(name: str, value: float, **labels: Any) -> None:
 
 
 def show_progress(on: bool) -> None:
-    """Whether `progress` draws bars on stderr. The command line turns it on; libraries and tests leave it off."""
+    """Whether `progress` and `notice` write to stderr. The command line turns it on; libraries and tests leave it
+    off."""
     _display["progress"] = on
+
+
+def notice(sentence: str | None) -> None:
+    """Say a sentence on stderr where progress is shown; None says nothing."""
+    if sentence and _display["progress"]:
+        sys.stderr.write(f"diptych: {sentence}\n")
 
 
 class Phases:

@@ -1,7 +1,8 @@
 """Search a collection: by text, by picture, by a picture of its own, filtered, fused with the words of its captions.
 
-The query vector of a text is the normalised weighted sum of its terms' unit vectors. Several lists (text, image, like,
-lexical) are fused by rank, for their scores cannot be compared; one list alone keeps its order. Cosines are exact.
+The query vector of a text is the normalised weighted sum of its wanted terms' unit vectors. Several lists (text, image,
+like, lexical) are fused by rank, for their scores cannot be compared; one list alone keeps its order. Cosines are
+exact.
 """
 
 import functools
@@ -148,9 +149,10 @@ class Searcher:
             mask[row] = False
         scores = {name: exact.cosines(now.vectors, vector) for name, vector in vectors.items()}
         leading = next(iter(scores.values()), np.zeros(len(now), np.float32))
-        excluded = self._excluded(question, now)
-        if question.negative:
-            scores["text"] = _pushed(scores["text"], question, now, excluded)
+        against = [(exact.cosines(now.vectors, other), weight) for other, weight in question.negative]
+        excluded = self._excluded(question, now, [cosines for cosines, _ in against])
+        if against:
+            scores["text"] = _pushed(scores["text"], against if question.positive is not None else [], excluded)
         named = _named(question, now) & mask & ~excluded
         lists = _lists(question, now, scores, mask, named)
         rows = _order(lists, now, mask, question.offset + question.k)[question.offset:]
@@ -168,11 +170,12 @@ class Searcher:
                 metadata={name: values[name] for name in ("width", "height", "format")} | metadata_in(values)))
         return hits, int(mask.sum())
 
-    def _excluded(self, question: _Question, now: Snapshot) -> Bool[np.ndarray, " n"]:
+    def _excluded(self, question: _Question, now: Snapshot,
+                  against: Sequence[Float[np.ndarray, " n"]]) -> Bool[np.ndarray, " n"]:
         """Rows that show something excluded: by the cut-off, or, in hybrid search, by every word of it in a caption."""
         excluded = np.zeros(len(now), dtype=bool)
-        for other, _ in question.negative:
-            excluded |= exact.cosines(now.vectors, other) >= self._embedder.spec.cutoff_cosine
+        for cosines in against:
+            excluded |= cosines >= self._embedder.spec.cutoff_cosine
         for term in question.terms:
             if term.weight < 0 and question.hybrid:
                 excluded |= now.words.matches([term.text])
@@ -232,14 +235,13 @@ def _named(question: _Question, now: Snapshot) -> Bool[np.ndarray, " n"]:
     return now.words.matches(question.wanted) if question.hybrid else np.zeros(len(now), dtype=bool)
 
 
-def _pushed(cosines: Float[np.ndarray, " n"], question: _Question, now: Snapshot,
+def _pushed(cosines: Float[np.ndarray, " n"], against: Sequence[tuple[Float[np.ndarray, " n"], float]],
             excluded: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Cosines with what is wanted, less the weighted excess of those with what is excluded; what is `excluded` last.
+    """Cosines with what is wanted, less the weighted excess of those `against` it; what is `excluded` last.
     (To subtract the excluded vector from the query instead would rank by what nobody asked for.)"""
     pushed = cosines.astype(np.float64)
-    if question.positive is not None:
-        for other, weight in question.negative:
-            pushed -= weight * np.maximum(0.0, exact.cosines(now.vectors, other) - cosines)
+    for other, weight in against:
+        pushed -= weight * np.maximum(0.0, other - cosines)
     pushed[excluded] -= _LAST
     return pushed
 

@@ -46,6 +46,13 @@ _MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "T
 def router(shelf: Shelf, limits: Limits) -> APIRouter:
     """The routes under /api for these collections."""
     api = APIRouter(prefix="/api")
+    _searches(api, shelf, limits)
+    _collections(api, shelf)
+    _pictures(api, shelf)
+    return api
+
+
+def _searches(api: APIRouter, shelf: Shelf, limits: Limits) -> None:
     searches = CapacityLimiter(cpu_count() or 1)
 
     @api.get("/search", response_model=SearchAnswer, responses=_REFUSED, tags=["search"],
@@ -63,6 +70,23 @@ def router(shelf: Shelf, limits: Limits) -> APIRouter:
         data = await picture.read(limits.max_bytes + 1)
         return await in_pool(lambda: answer(asked, uploads.picture_of(data, limits)))
 
+    async def in_pool(search: Callable[[], SearchAnswer]) -> SearchAnswer:
+        return await to_thread.run_sync(search, limiter=searches)
+
+    def answer(asked: SearchParameters, uploaded: Picture | None = None) -> SearchAnswer:
+        searcher = _ready(shelf, asked.collection or shelf.slots[0].name)
+        if asked.like is not None:
+            _row(searcher, asked.like)
+        try:
+            where = filters.where(asked.filter, searcher.collection.column_types(), asked.where)
+            return SearchAnswer.of(searcher.search(
+                asked.q, image=uploaded, like=asked.like, exclude=asked.exclude, where=where, k=asked.k,
+                offset=asked.offset, hybrid=asked.hybrid))
+        except ValueError as error:  # the caller's mistake, in a sentence
+            raise HTTPException(422, str(error)) from error
+
+
+def _collections(api: APIRouter, shelf: Shelf) -> None:
     @api.get("/collections", tags=["collections"], summary="What can be searched")
     def collections() -> list[CollectionState]:
         """Every collection with its model; the first one is the default."""
@@ -89,6 +113,8 @@ def router(shelf: Shelf, limits: Limits) -> APIRouter:
         """The running or last indexing job; what it has finished can already be found."""
         return Progress.of(read_progress(_slot(shelf, name).name))
 
+
+def _pictures(api: APIRouter, shelf: Shelf) -> None:
     @api.get("/collections/{name}/pictures/{id}", responses=_REFUSED, tags=["pictures"], summary="One picture")
     def picture(name: str, id: str) -> PictureDetails:  # noqa: A002  the path's own name for it
         """What is known of it."""
@@ -120,23 +146,6 @@ def router(shelf: Shelf, limits: Limits) -> APIRouter:
         if media_type is None:
             return RedirectResponse("thumbnail", 307)
         return FileResponse(row.uri, media_type=media_type, headers={"Cache-Control": "private, no-cache"})
-
-    async def in_pool(search: Callable[[], SearchAnswer]) -> SearchAnswer:
-        return await to_thread.run_sync(search, limiter=searches)
-
-    def answer(asked: SearchParameters, uploaded: Picture | None = None) -> SearchAnswer:
-        searcher = _ready(shelf, asked.collection or shelf.slots[0].name)
-        if asked.like is not None:
-            _row(searcher, asked.like)
-        try:
-            where = filters.where(asked.filter, searcher.collection.column_types(), asked.where)
-            return SearchAnswer.of(searcher.search(
-                asked.q, image=uploaded, like=asked.like, exclude=asked.exclude, where=where, k=asked.k,
-                offset=asked.offset, hybrid=asked.hybrid))
-        except ValueError as error:  # the caller's mistake, in a sentence
-            raise HTTPException(422, str(error)) from error
-
-    return api
 
 
 def _slot(shelf: Shelf, name: str) -> Slot:

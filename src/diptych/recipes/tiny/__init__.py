@@ -20,6 +20,7 @@ from diptych.models.config import EfficientNetConfig, TextConfig, TwoTowerConfig
 from diptych.training.config import OptimizerConfig, StageConfig
 
 BLOCKS = 16
+"""Of EfficientNet-Lite0. Written down, so that a recipe can be shown without torch."""
 
 XM3600 = ("ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fil", "fr", "he", "hi", "hr", "hu", "id", "it",
           "ja", "ko", "mi", "nl", "no", "pl", "pt", "qu", "ro", "ru", "sv", "sw", "te", "th", "tr", "uk", "vi", "zh")

@@ -1,7 +1,7 @@
-"""Run the recipe: world → locked features → three stages → the model folder, with its scores beside the weights.
+"""Run the recipe: world → views → three stages → the model folder, with its scores beside the weights.
 
 Every part is kept in the run folder, so a killed run goes on where it stopped: `recipe.json`, `tokenizer.json`,
-`teacher.npy`, `tokens.npy`, `features-*.npy`, a checkpoint per stage, `metrics.jsonl`, and at the end `model/`.
+`teacher.npy`, `tokens.npy`, `views-*.npy`, a checkpoint per stage, `metrics.jsonl`, and at the end `model/`.
 """
 
 import json
@@ -87,7 +87,7 @@ def _claim(folder: Path, config: TinyConfig) -> None:
     differs only in stages not yet begun is the same run."""
     path = folder / "recipe.json"
     if path.exists():
-        before = from_dict(TinyConfig, json.loads(path.read_text(encoding="utf-8")))
+        before = read_recipe(folder)
         begun = [stage for stage in ("anchored", "locked", "unlocked") if (folder / f"{stage}.pt").exists()]
         name = begun[-1] if begun else "anchored"
         if until(name, before) != until(name, config):
@@ -123,12 +123,11 @@ def _export(config: TinyConfig, world: World, towers: TwoTower, gallery: Gallery
 
 
 def read_recipe(folder: Path) -> TinyConfig:
-    """The recipe that made the model in `folder`. CheckpointError if it does not say."""
+    """The recipe in `folder`, of a run or of the model that it made. CheckpointError if there is none of today."""
     try:
         return from_dict(TinyConfig, json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} has no recipe.json of a recipe of today, so its card cannot be written: "
-                              f"{error}") from error
+        raise CheckpointError(f"{folder} has no recipe.json that this version can read: {error}") from error
 
 
 def finish_card(folder: Path, gallery: Gallery) -> ModelCard:

@@ -15,8 +15,8 @@ from diptych.core.config import to_json
 from diptych.core.files import sha256_bytes
 from diptych.data.augment import augment
 from diptych.models.config import EfficientNetConfig
-from diptych.models.efficientnet import STAGES, Trunk
-from diptych.recipes.tiny import TinyConfig
+from diptych.models.efficientnet import Trunk
+from diptych.recipes.tiny import BLOCKS, TinyConfig
 from diptych.recipes.tiny.world import World
 from diptych.training.features import extract
 from diptych.training.loop import hash_seed
@@ -26,7 +26,7 @@ FEATURES = EfficientNetConfig().features
 
 def late_from(config: TinyConfig) -> int:
     """The first of the late blocks, counted from the stem."""
-    return sum(stage.repeats for stage in STAGES) - config.late_blocks
+    return BLOCKS - config.late_blocks
 
 
 def map_shape(config: TinyConfig, trunk: Trunk) -> tuple[int, int, int]:
