@@ -33,12 +33,12 @@ def test_an_entry_is_consistent_with_itself(name):
     assert (policy.length, policy.pad_id, policy.eos_id) == (text.context_length, text.pad_id, text.eos_id)
     assert (entry.score_kind == "sigmoid") == (towers.logit_bias is not None)
     assert entry.score_kind == "sigmoid" or entry.calibration, "softmax scores have no zero of their own"
-    assert catalog.find(str(entry.repo)) is entry
+    assert all(catalog.find(name) is entry for name in catalog.names_of(entry))
     assert len(set(entry.languages)) == len(entry.languages) > 0
 
 
 def test_names_and_repositories_are_unique():
-    known = [n for entry in catalog.CATALOGUE for n in (entry.name, entry.repo, *entry.aliases)]
+    known = [n for entry in catalog.CATALOGUE for n in catalog.names_of(entry)]
     assert len(set(known)) == len(known)
     with pytest.raises(ModelNotFound, match="nearest is 'clip-vit-base-patch32'"):
         catalog.get("ViT-clip-base-32")

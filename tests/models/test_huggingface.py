@@ -25,8 +25,8 @@ from small_towers import (
 from diptych.core.errors import CheckpointError
 from diptych.inputs.image import Preprocessing, preprocess_batch
 from diptych.inputs.tokenizer import TokenizerPolicy
-from diptych.models.checkpoints.catalog import Entry
-from diptych.models.checkpoints.huggingface import from_huggingface, key_names, to_huggingface
+from diptych.models.checkpoints.catalog import Entry, Weights
+from diptych.models.checkpoints.huggingface import from_huggingface, names, to_huggingface
 from diptych.models.checkpoints.load import load_published
 from diptych.models.config import EfficientNetConfig
 from diptych.models.two_tower import TwoTower, count_parameters
@@ -52,7 +52,8 @@ IDS = [*(f"siglip, {name}" for name in SIGLIP), *(f"clip, {name}" for name in CL
 def entry(layout, towers) -> Entry:
     clip = layout == "huggingface_clip"
     return Entry(
-        name="small", repo="someone/small", licence="none", languages=("en",), layout=layout, towers=towers,
+        name="small", family="test", licence="none", languages=("en",), towers=towers,
+        weights=(Weights(repo="someone/small", layout=layout),),
         parameters=count_parameters(TwoTower(towers)), score_kind="softmax" if clip else "sigmoid",
         preprocessing=Preprocessing(size=towers.image.image_size),
         tokenizer=TokenizerPolicy(length=towers.text.context_length, cleaning="lower", pad_id=0,
@@ -140,11 +141,11 @@ def test_unknown_keys_are_named_and_stored_counters_are_not_weights():
 
 def test_a_layout_that_cannot_hold_the_towers_is_the_callers_mistake():
     with pytest.raises(ValueError, match=r"image\.cls_token"):
-        key_names(siglip_towers(), "huggingface_clip")
-    with pytest.raises(ValueError, match="plain ViT, not efficientnet_lite0"):
-        key_names(tiny_towers(EfficientNetConfig(projection=24)), "huggingface_siglip")
-    with pytest.raises(ValueError, match="needs no key map"):
-        key_names(siglip_towers(), "native")
+        names(siglip_towers(), "huggingface_clip")
+    with pytest.raises(ValueError, match="plain text transformer, not efficientnet_lite0"):
+        names(tiny_towers(EfficientNetConfig(projection=24)), "huggingface_siglip")
+    with pytest.raises(ValueError, match="native is not a layout of Hugging Face's"):
+        names(siglip_towers(), "native")
     with pytest.raises(ValueError, match=r"not the state dict of these towers: image\.blocks\.0"):
         to_huggingface({}, siglip_towers(), "huggingface_siglip")
 

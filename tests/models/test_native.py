@@ -124,7 +124,7 @@ def test_missing_unknown_and_misshapen_keys_are_named(saved):
 def test_the_catalogues_record_of_a_saved_model(saved):
     folder, towers = saved
     entry = catalog.read_native(folder)
-    assert entry.layout == "native" and entry.repo is None and published_entry(folder) is None
+    assert entry.layout == "native" and not entry.weights and published_entry(folder) is None
     assert (entry.name, entry.licence, entry.languages, entry.dim) == ("small", "Apache-2.0", ("en", "ja"), 24)
     assert entry.parameters == count_parameters(towers)
     assert (entry.towers, entry.preprocessing) == (model_config().towers, model_config().preprocessing)

@@ -65,8 +65,8 @@ def _show(name: str, as_json: bool) -> int:
         print()
         return 0
     print(f"{entry.name}\n  where       {folder or f'not here: diptych models pull {entry.name}'}")
-    if entry.repo:
-        print(f"  published   {entry.repo} ({entry.revision}), {entry.layout}")
+    for weights in entry.weights:
+        print(f"  published   {weights.repo or weights.url} ({weights.file}), {weights.layout}")
     print(f"  licence     {entry.licence}\n  parameters  {entry.parameters:,}\n  vectors     {entry.dim} numbers, "
           f"{entry.score_kind} scores{'' if entry.general else ', of a narrow domain'}")
     print(f"  languages   {' '.join(entry.languages)}")
@@ -113,7 +113,8 @@ def _one(name: str) -> tuple["Entry", Path | None]:
 
 
 def _summary(entry: "Entry", folder: Path | None) -> dict[str, object]:
-    return {"name": entry.name, "folder": str(folder) if folder else None, "repo": entry.repo, "dim": entry.dim,
+    repo = entry.weights[0].repo if entry.weights else None
+    return {"name": entry.name, "folder": str(folder) if folder else None, "repo": repo, "dim": entry.dim,
             "parameters": entry.parameters, "image_size": entry.preprocessing.size, "languages": entry.languages,
             "licence": entry.licence, "score_kind": entry.score_kind, "general": entry.general}
 

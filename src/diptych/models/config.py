@@ -1,11 +1,12 @@
 """What a two-tower model is made of, as frozen records. A checkpoint's config.json is one of these.
 
-The fields span the published CLIP and SigLIP families (see the table in `docs/models.md`): cls, MAP or mean pooling,
-with or without the pre-norm of CLIP, the three GELUs, causal or bidirectional text, and the four ways to pool it.
-Nothing is sniffed from key names: what a checkpoint means is declared here.
+The fields span the published CLIP and SigLIP families (see the table in `docs/models.md`): plain, rotary, convolutional
+and native-aspect picture towers; causal and bidirectional text, and the ways to pool it. Nothing is sniffed from key
+names: what a checkpoint means is declared here.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
@@ -16,6 +17,9 @@ class VitConfig:
     """A plain vision transformer (arXiv 2010.11929). `projection` is the embedding width, None keeps `width`.
 
     CLIP: pool="cls", pre_norm=True, patch_bias=False. SigLIP: pool="map", pre_norm=False, patch_bias=True.
+    CLIPA: pool="mean", cls_token=True (which the mean leaves out), norm_after_pool=True, no pre-norm. CoCa:
+    pool="query", `queries` learned queries of `query_heads` heads attend to all tokens, the first one is the picture.
+    `cls_token` None: there is one when `pool` needs it. `stem` "conv" is MobileCLIP-B's, three convolutions.
     """
 
     kind: Literal["vit"] = "vit"
@@ -25,12 +29,18 @@ class VitConfig:
     layers: int = 12
     heads: int = 12
     mlp_width: int = 3072
-    pool: Literal["map", "cls", "mean"] = "map"
+    pool: Literal["map", "cls", "mean", "query"] = "map"
     activation: Activation = "gelu_tanh"
     pre_norm: bool = False
     patch_bias: bool = True
     projection: int | None = None
     norm_eps: float = 1e-6
+    projection_bias: bool = False
+    cls_token: bool | None = None
+    norm_after_pool: bool = False
+    stem: Literal["patch", "conv"] = "patch"
+    queries: int = 256
+    query_heads: int = 8
 
     def __post_init__(self):
         if self.width % self.heads:
@@ -42,6 +52,101 @@ class VitConfig:
     def grid(self) -> int:
         """Patches along a side; trailing pixels that fill no patch are dropped (SO400M-14-384: 27)."""
         return self.image_size // self.patch_size
+
+    @property
+    def has_cls(self) -> bool:
+        """Whether the sequence begins with a class token."""
+        return self.pool in ("cls", "query") if self.cls_token is None else self.cls_token
+
+
+@dataclass(frozen=True, kw_only=True)
+class NaflexConfig:
+    """SigLIP 2's native-aspect ViT (arXiv 2502.14786 §2.4.2): a sequence of patches of any grid, at most
+    `max_patches` of them by default, and a learned `grid` × `grid` of positions resized to each picture's."""
+
+    kind: Literal["naflex"] = "naflex"
+    patch_size: int = 16
+    grid: int = 16
+    max_patches: int = 256
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    activation: Activation = "gelu_tanh"
+    norm_eps: float = 1e-6
+
+    def __post_init__(self):
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
+
+    @property
+    def image_size(self) -> int:
+        """The side of the square picture that fills the budget."""
+        return self.patch_size * int(self.max_patches**0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaConfig:
+    """EVA-CLIP's ViTs (arXiv 2303.15389) and Perception Encoder's (arXiv 2504.13181), as timm's `Eva` has them.
+
+    EVA02-B/L: rotary positions, SwiGLU and norms inside attention and MLP (`rope`, `swiglu`, `inner_norm`), keys
+    without bias. EVA01-g: none of these. EVA02-E: `post_norm`. PE-Core: rotary positions of another convention,
+    `pre_norm`, keys with bias, MAP pooling with `pool_heads` heads. `rope_grid` is the grid of the pretraining
+    resolution, to which positions are scaled; `rope_offset` is added to each and `rope_order` says which axis of the
+    grid comes first. The projection has a bias in all of them.
+    """
+
+    kind: Literal["eva"] = "eva"
+    image_size: int = 224
+    patch_size: int = 16
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    mlp_width: int = 2048
+    pool: Literal["cls", "map"] = "cls"
+    cls_token: bool = True
+    activation: Activation = "gelu"
+    rope: bool = True
+    rope_grid: int = 16
+    rope_offset: float = 0.0
+    rope_order: Literal["ij", "xy"] = "ij"
+    swiglu: bool = True
+    inner_norm: bool = True
+    post_norm: bool = False
+    pre_norm: bool = False
+    key_bias: bool = False
+    pool_heads: int = 8
+    projection: int = 512
+    norm_eps: float = 1e-6
+
+    def __post_init__(self):
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
+        if self.pool == "cls" and not self.cls_token:
+            raise ValueError("pool='cls' needs cls_token=True")
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.image_size // self.patch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """CLIP's ModifiedResNet (arXiv 2103.00020 §2.4): three stem convolutions, average pools before strided ones, and
+    attention pooling. Feature maps have 32 · `width` channels at 1/32 of the size; BatchNorms are merged."""
+
+    kind: Literal["resnet"] = "resnet"
+    image_size: int = 224
+    layers: tuple[int, int, int, int] = (3, 4, 6, 3)
+    width: int = 64
+    heads: int = 32
+    projection: int = 1024
+
+    @property
+    def grid(self) -> int:
+        """Cells along a side of the last feature map."""
+        return self.image_size // 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +168,18 @@ class EfficientNetConfig:
         return 1280
 
 
+ImageConfig = VitConfig | NaflexConfig | EvaConfig | ResNetConfig | EfficientNetConfig
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
     """A text transformer.
 
     `pool`: "last" takes the last position whatever stands there (SigLIP: pad to the full length, no mask); "argmax"
     the position of the highest id (CLIP, whose EOT is the last id); "eos" the first `eos_id`; "mean" the mean of the
-    real tokens. `mask_padding` hides padding from attention, so that a text's vector is the same at every padded
-    length; CLIP needs no mask because it is causal, SigLIP has none and therefore must be padded to `context_length`.
+    real tokens; "cls" a learned token after the last position (CoCa). `mask_padding` hides padding from attention, so
+    that a text's vector is the same at every padded length; CLIP needs no mask because it is causal, SigLIP has none
+    and therefore must be padded to `context_length`.
     """
 
     vocab_size: int
@@ -81,7 +190,7 @@ class TextConfig:
     mlp_width: int = 3072
     activation: Activation = "gelu_tanh"
     causal: bool = False
-    pool: Literal["last", "argmax", "eos", "mean"] = "last"
+    pool: Literal["last", "argmax", "eos", "mean", "cls"] = "last"
     mask_padding: bool = False
     pad_id: int = 0
     eos_id: int = 1
@@ -100,6 +209,29 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransformersTextConfig:
+    """A text tower that is another project's model, run by `transformers` (the optional extra of that name): XLM-R,
+    RoBERTa, mT5's encoder, NLLB's encoder, as open_clip's `HFTextEncoder` uses them.
+
+    `settings` is what the model's config.json says. `pool`: "mean" of the real tokens, or "cls", the first token's
+    state (its pooler's output with `pooler`, where the architecture has one). `projection_hidden` None is a linear
+    projection, else an MLP with GELU; neither has a bias.
+    """
+
+    kind: Literal["transformers"] = "transformers"
+    model_type: Literal["xlm-roberta", "roberta", "mt5", "m2m_100"]
+    vocab_size: int
+    context_length: int = 77
+    width: int = 768
+    pad_id: int = 1
+    eos_id: int = 2
+    pool: Literal["mean", "cls"] = "mean"
+    projection: int | None = 512
+    projection_hidden: int | None = None
+    settings: Mapping[str, int | float | str | bool] = field(default_factory=dict[str, int | float | str | bool])
+
+
+@dataclass(frozen=True, kw_only=True)
 class TwoTowerConfig:
     """Both towers and the scale and bias that turn a cosine into a logit.
 
@@ -107,7 +239,7 @@ class TwoTowerConfig:
     `init_logit_bias` None means the model has no bias (CLIP, softmax).
     """
 
-    image: VitConfig | EfficientNetConfig
-    text: TextConfig
+    image: ImageConfig
+    text: TextConfig | TransformersTextConfig
     init_logit_scale: float = 10.0
     init_logit_bias: float | None = -10.0

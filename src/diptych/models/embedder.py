@@ -15,6 +15,7 @@ from jaxtyping import Float
 from diptych.core.types import EmbedderSpec, Picture
 from diptych.inputs.image import Preprocessing, preprocess_batch
 from diptych.inputs.tokenizer import Tokenizer
+from diptych.models.config import TextConfig
 from diptych.models.layers import channels_last
 from diptych.models.text import encode_by_length
 from diptych.models.two_tower import TwoTower
@@ -60,7 +61,7 @@ class TorchEmbedder:
         blocks = [np.zeros((0, self.towers.dim), np.float32)]
         for start in range(0, len(texts), TEXT_BLOCK):
             ids = torch.from_numpy(self.tokenizer.encode(list(texts[start : start + TEXT_BLOCK])))
-            if config.mask_padding:  # padding is invisible, so it need not be computed
+            if isinstance(config, TextConfig) and config.mask_padding:  # what is invisible need not be computed
                 vectors = encode_by_length(self.towers.encode_text, ids, config.pad_id, buckets=min(4, len(ids)))
             else:
                 vectors = self.towers.encode_text(ids)

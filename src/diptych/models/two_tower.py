@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from diptych.models.config import EfficientNetConfig, TwoTowerConfig, VitConfig
+from diptych.models.config import (
+    EfficientNetConfig,
+    EvaConfig,
+    NaflexConfig,
+    ResNetConfig,
+    TextConfig,
+    TransformersTextConfig,
+    TwoTowerConfig,
+    VitConfig,
+)
 from diptych.models.efficientnet import EfficientNet
 from diptych.models.text import TextTransformer
 from diptych.models.vit import Vit
@@ -28,7 +37,13 @@ class TwoTower(nn.Module):
                 self.image = Vit(config.image)
             case EfficientNetConfig():
                 self.image = EfficientNet(config.image)
-        self.text = TextTransformer(config.text)
+            case NaflexConfig() | EvaConfig() | ResNetConfig():
+                raise NotImplementedError(config.image.kind)
+        match config.text:
+            case TextConfig():
+                self.text = TextTransformer(config.text)
+            case TransformersTextConfig():
+                raise NotImplementedError(config.text.kind)
         if self.image.dim != self.text.dim:
             raise ValueError(f"the towers must meet in one width: image {self.image.dim}, text {self.text.dim}")
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.init_logit_scale)))

@@ -19,36 +19,72 @@ from diptych.inputs.image import Preprocessing
 from diptych.inputs.tokenizer import TokenizerPolicy
 from diptych.models.config import TextConfig, TwoTowerConfig, VitConfig
 
-Layout = Literal["native", "huggingface_clip", "huggingface_siglip"]
+Layout = Literal["native", "huggingface_clip", "huggingface_siglip", "huggingface_siglip2", "open_clip",
+                 "open_clip_custom", "open_clip_timm", "openai", "big_vision", "mobileclip"]
+"""How weights lie in a file. "open_clip" is its `CLIP` (text at the root), "open_clip_custom" its `CustomTextCLIP`
+(text under `text.`) with its own picture tower, "open_clip_timm" the same with one of timm's (`visual.trunk.`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """One published file with a model's weights: where it is, and how they lie in it.
+
+    `repo` and `revision` are of the Hugging Face hub; `url` is an address outside of it. `sha256` where it is known.
+    """
+
+    layout: Layout
+    repo: str | None = None
+    revision: str = "main"
+    file: str = "model.safetensors"
+    url: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A published measurement: in percent, by whom, and where it stands."""
+
+    benchmark: str
+    value: float
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One model. `repo` and `revision` say where its files are on the Hugging Face hub, None for a local one.
+    """One model.
 
-    `languages` are those in which somebody has measured it, not those that its training data contain. `parameters`
-    counts both towers. `calibration` None leaves the score as the model was trained to give it.
+    `weights` are the files that hold it, the one to pull first; none for a model in our own layout. `tokenizer_repo`
+    is where `tokenizer.json` is when the first file's repository has none. `aliases` are the names under which other
+    tools know it: open_clip's `ViT-B-16-SigLIP2::webli`, further repositories. `languages` are those in which somebody
+    has measured it, not those that its training data contain. `parameters` counts both towers. `calibration` None
+    leaves the score as the model was trained to give it.
     """
 
     name: str
-    repo: str | None
-    revision: str = "main"
+    family: str
+    weights: tuple[Weights, ...]
     aliases: tuple[str, ...] = ()
     licence: str
     languages: tuple[str, ...]
     parameters: int
-    layout: Layout
     towers: TwoTowerConfig
     preprocessing: Preprocessing
     tokenizer: TokenizerPolicy
+    tokenizer_repo: str | None = None
     score_kind: Literal["sigmoid", "softmax"]
     calibration: Calibration | None = None
     general: bool = True
+    scores: tuple[Score, ...] = ()
 
     @property
     def dim(self) -> int:
         """Width of the shared space."""
         return self.towers.text.projection or self.towers.text.width
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the file that is pulled."""
+        return self.weights[0].layout if self.weights else "native"
 
 
 _XM3600 = (
@@ -63,8 +99,9 @@ _SIGLIP_B16 = TextConfig(vocab_size=32_000, context_length=64, pad_id=1, project
 CATALOGUE = (
     Entry(
         # arXiv 2502.14786. The fixed resolutions have the first SigLIP's architecture, with Gemma's vocabulary.
-        name="siglip2-base-patch16-256", repo="google/siglip2-base-patch16-256", licence="Apache-2.0",
-        languages=_XM3600, parameters=375_234_050, layout="huggingface_siglip",
+        name="siglip2-base-patch16-256", family="SigLIP 2", licence="Apache-2.0",
+        weights=(Weights(repo="google/siglip2-base-patch16-256", layout="huggingface_siglip"),),
+        languages=_XM3600, parameters=375_234_050,
         towers=TwoTowerConfig(
             image=VitConfig(image_size=256, patch_size=16),
             text=TextConfig(vocab_size=256_000, context_length=64, projection=768)),
@@ -74,8 +111,9 @@ CATALOGUE = (
     ),
     Entry(
         # arXiv 2303.15343. Padded with its end-of-text id, and no mask: every text is 64 tokens long.
-        name="siglip-base-patch16-224", repo="google/siglip-base-patch16-224", licence="Apache-2.0",
-        languages=("en",), parameters=203_155_970, layout="huggingface_siglip",
+        name="siglip-base-patch16-224", family="SigLIP", licence="Apache-2.0",
+        weights=(Weights(repo="google/siglip-base-patch16-224", layout="huggingface_siglip"),),
+        languages=("en",), parameters=203_155_970,
         towers=TwoTowerConfig(image=VitConfig(image_size=224, patch_size=16), text=_SIGLIP_B16),
         preprocessing=Preprocessing(size=224, policy="squash", interpolation="bicubic"),
         tokenizer=TokenizerPolicy(length=64, cleaning="siglip", pad_id=1, eos_id=1),
@@ -83,8 +121,9 @@ CATALOGUE = (
     ),
     Entry(
         # arXiv 2103.00020. The main branch has no safetensors file, the conversion of pull request 15 has.
-        name="clip-vit-base-patch32", repo="openai/clip-vit-base-patch32", revision="refs/pr/15", licence="MIT",
-        languages=("en",), parameters=151_277_313, layout="huggingface_clip",
+        name="clip-vit-base-patch32", family="CLIP", licence="MIT",
+        weights=(Weights(repo="openai/clip-vit-base-patch32", revision="refs/pr/15", layout="huggingface_clip"),),
+        languages=("en",), parameters=151_277_313,
         towers=TwoTowerConfig(
             image=VitConfig(
                 image_size=224, patch_size=32, pool="cls", activation="quick_gelu", pre_norm=True, patch_bias=False,
@@ -108,7 +147,12 @@ CATALOGUE = (
 
 def find(name: str) -> Entry | None:
     """The catalogue's entry of a name, an alias or a hub repository."""
-    return next((entry for entry in CATALOGUE if name in (entry.name, entry.repo, *entry.aliases)), None)
+    return next((entry for entry in CATALOGUE if name in names_of(entry)), None)
+
+
+def names_of(entry: Entry) -> tuple[str, ...]:
+    """Its name, the repositories of its files, and its aliases."""
+    return (entry.name, *(w.repo for w in entry.weights if w.repo), *entry.aliases)
 
 
 def get(name: str) -> Entry:
@@ -128,8 +172,8 @@ def read_native(folder: Path) -> Entry:
         about: dict[str, Any] = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
         calibration = about.get("calibration")
         return Entry(
-            name=config["name"], repo=None, licence=about.get("licence", "not stated"),
-            languages=tuple(config["languages"]), parameters=_count(folder / "model.safetensors"), layout="native",
+            name=config["name"], family="Diptych", weights=(), licence=about.get("licence", "not stated"),
+            languages=tuple(config["languages"]), parameters=_count(folder / "model.safetensors"),
             towers=from_dict(TwoTowerConfig, config["towers"]),
             preprocessing=from_dict(Preprocessing, config["preprocessing"]),
             tokenizer=from_dict(TokenizerPolicy, config["tokenizer"]),

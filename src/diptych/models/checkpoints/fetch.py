@@ -84,14 +84,14 @@ def _pull(entry: Entry, folder: Path, staging: Path, endpoint: str | None) -> No
     with WeakFileLock(staging / "lock"):
         if is_complete(folder):  # another process was faster
             return
-        first = _locate(entry, FILES[0], entry.revision, endpoint)
+        first = _locate(entry, FILES[0], entry.weights[0].revision, endpoint)
         remotes = [first, *(_locate(entry, name, first.commit, endpoint) for name in FILES[1:])]
         parts = {remote: staging / f"{remote.name}.{remote.etag[:16]}" for remote in remotes}
         have = sum(part.stat().st_size for part in parts.values() if part.is_file())
         with progress(f"pulling {entry.name}", sum(r.size for r in remotes) / _MB, "MB", done=have / _MB) as task:
             for remote, part in parts.items():
                 _download(remote, part, task)
-        source = Source(name=entry.name, repo=str(entry.repo), revision=first.commit,
+        source = Source(name=entry.name, repo=str(entry.weights[0].repo), revision=first.commit,
                         files={remote.name: sha256_file(part) for remote, part in parts.items()})
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "source.json", to_json(source))
@@ -102,7 +102,7 @@ def _pull(entry: Entry, folder: Path, staging: Path, endpoint: str | None) -> No
 def _locate(entry: Entry, name: str, revision: str, endpoint: str | None) -> _Remote:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    where = functools.partial(hf_hub_url, str(entry.repo), name, endpoint=endpoint)
+    where = functools.partial(hf_hub_url, str(entry.weights[0].repo), name, endpoint=endpoint)
     about = get_hf_file_metadata(where(revision=revision), token=False, endpoint=endpoint)
     if about.size is None or about.etag is None or about.commit_hash is None:
         raise CheckpointError(f"{where(revision=revision)} does not answer as a hub: no size, hash or commit")
@@ -154,11 +154,12 @@ class _Meter:
 
 @contextmanager
 def _explained(entry: Entry, folder: Path) -> Iterator[None]:
+    first = entry.weights[0]
     try:
         yield
     except Exception as error:  # what a lost network raises depends on the HTTP library of huggingface_hub's version
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
             f"cannot pull {entry.name} from the hub ({type(error).__name__}: {reason}). Run the command again where "
-            f"the hub can be reached: it goes on where it stopped. Or copy {', '.join(FILES)} of {entry.repo} "
-            f"({entry.revision}) into {folder}") from error
+            f"the hub can be reached: it goes on where it stopped. Or copy {', '.join(FILES)} of {first.repo} "
+            f"({first.revision}) into {folder}") from error

@@ -47,6 +47,7 @@ def render(config: TinyConfig, model: ModelConfig, card: ModelCard) -> str:
         case VitConfig() as vit:
             picture = f"ViT of {vit.layers} layers × {vit.width} at {vit.image_size} px, from scratch"
     text = config.model.text
+    assert isinstance(text, TextConfig)
     words = ("; the ImageNet\n  classifier's 1,000 rows with their labels" if config.classes else "") + (
         "; English nouns with their definitions (WordNet 3.0)" if config.english_texts else "")
     recipe = next((name for name, make in RECIPES.items() if make().name == config.name), config.name)
