@@ -1,8 +1,8 @@
 """The reference implementations that tests compare with: open_clip and timm, imported without torchvision.
 
 Both are installed with `--no-deps` (see the Makefile): they pin torchvision, of which there is no build for the CPU
-torch that the tests use. Their models need nothing of it, only its name at import; a stub answers to that for as long as the
-import takes, so that transformers does not see it afterwards.
+torch that the tests use. Their models need nothing of it, only its name at import; a stub answers to that for as long
+as the import takes, so that transformers does not see it afterwards.
 """
 
 import functools
