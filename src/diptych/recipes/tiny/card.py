@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from diptych.models.checkpoints.native import ModelCard, ModelConfig
-from diptych.models.config import TextConfig
-from diptych.models.config import EfficientNetConfig, VitConfig
+from diptych.models.config import EfficientNetConfig, TextConfig, VitConfig
 from diptych.recipes.tiny import RECIPES, XM3600, TinyConfig
 
 FLOORS = {
