@@ -13,16 +13,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diptych.core.types import Embedder
     from diptych.index.search import Searcher
+    from diptych.models.migration import create_model_and_transforms, get_tokenizer
+    from diptych.models.runtimes import Precision, Runtime
 
 __version__ = "0.1.0"
-__all__ = ["load_model", "open_collection"]
+__all__ = ["create_model_and_transforms", "get_tokenizer", "load_model", "open_collection"]
 
 
-def load_model(name_or_path: str) -> "Embedder":
-    """The Embedder of that name, or of that folder of weights. ModelNotFound names the nearest name."""
+def load_model(
+    name_or_path: str, *, precision: "Precision | None" = None, runtime: "Runtime | None" = None,
+    device: str | None = None, like: str | None = None, image_size: int | None = None, patch_size: int | None = None,
+) -> "Embedder":
+    """The Embedder of that name, folder, or file of weights. ModelNotFound names the nearest name.
+
+    `precision` ("fp32", "bf16", "int8") and `runtime` ("torch", "compiled", "openvino", "onnxruntime"): by default the
+    fastest on this machine whose vectors have a cosine of at least 0.9999 with float32's. `device` is torch's name of
+    it, "cpu" or "cuda". `like` names the entry of the catalogue as which weights that do not declare themselves are
+    read. `image_size` and `patch_size` resize the picture tower's positions and patches.
+    """
     from diptych import workbench
 
-    return workbench.load_model(name_or_path)
+    return workbench.load_model(name_or_path, precision=precision, runtime=runtime, device=device, like=like,
+                                image_size=image_size, patch_size=patch_size)
 
 
 def open_collection(name: str, model: str | None = None) -> "Searcher":
@@ -30,3 +42,12 @@ def open_collection(name: str, model: str | None = None) -> "Searcher":
     from diptych import workbench
 
     return workbench.open_collection(name, model)
+
+
+def __getattr__(name: str) -> object:
+    """open_clip's two entry points, for those who migrate; torch is imported when one of them is asked for."""
+    if name in ("create_model_and_transforms", "get_tokenizer"):
+        from diptych.models import migration
+
+        return getattr(migration, name)
+    raise AttributeError(f"module 'diptych' has no attribute {name!r}")

@@ -5,15 +5,13 @@ order: what was asked for, the collection's own, the configured default ($DIPTYC
 the local cache, and at last the bundled `diptych-tiny`, with a sentence that says what it is.
 """
 
-import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.core.errors import CollectionBusy, ModelNotFound
-from diptych.core.files import home
+from diptych.core.errors import CollectionBusy
 
 if TYPE_CHECKING:
     from threading import Event
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from diptych.index.jobs import IndexReport
     from diptych.index.search import Searcher
     from diptych.index.store import Collection
+    from diptych.models.runtimes import Precision, Runtime
 
 PICTOGRAMS = "pictograms"
 BUNDLED = "diptych-tiny"
@@ -41,40 +40,6 @@ class ModelChoice:
     notice: str | None = None
 
 
-def models_folder() -> Path:
-    """Where pulled models live: one folder a model."""
-    return home() / "models"
-
-
-def _bundled_models() -> Path:
-    return Path(__file__).parent / "models" / "bundled"
-
-
-def model_folder(name_or_path: str) -> Path:
-    """The folder of a model: a path, a pulled model's name, or the bundled one. ModelNotFound names the nearest."""
-    from diptych.models.checkpoints.catalog import find
-
-    entry = find(name_or_path)
-    name = entry.name if entry else name_or_path
-    for folder in (Path(name_or_path).expanduser(), models_folder() / name, _bundled_models() / name):
-        if (folder / "config.json").is_file():
-            return folder
-    if entry:
-        raise ModelNotFound(f"{entry.name} is in the catalogue but not on this machine; get it with "
-                            f"`diptych models pull {entry.name}`")
-    names = local_models()
-    near = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.0)
-    raise ModelNotFound(
-        f"no model {name_or_path!r} here; the nearest is {near[0]!r} (there are: {', '.join(names)}; "
-        "`diptych models list` shows what can be pulled)")
-
-
-def local_models() -> list[str]:
-    """Names that load without a network, the bundled one last."""
-    pulled = sorted(p.parent.name for p in models_folder().glob("*/config.json"))
-    return [*(name for name in pulled if name != BUNDLED), BUNDLED]
-
-
 def choose_model(requested: str | None, collection: str | None = None) -> ModelChoice:
     """The model to use, as the module's docstring orders them. `collection` is the name of the collection's own."""
     explicit = requested or collection or os.environ.get("DIPTYCH_MODEL")
@@ -86,20 +51,24 @@ def choose_model(requested: str | None, collection: str | None = None) -> ModelC
 
 def best_local_model() -> str | None:
     """The best general model among those pulled, by the catalogue's order; None when there is none."""
-    from diptych.models.checkpoints.load import best_general
+    from diptych.models.checkpoints import folders
 
-    return best_general(models_folder())
+    return folders.best_general()
 
 
-def load_model(name_or_path: str) -> "Embedder":
-    """The Embedder of a model's name or folder. One from another folder than the cache is named by its path, which is
-    what a collection made with it must remember."""
-    from diptych.models.checkpoints.load import load
+def load_model(
+    name_or_path: str, *, precision: "Precision | None" = None, runtime: "Runtime | None" = None,
+    device: str | None = None, like: str | None = None, image_size: int | None = None, patch_size: int | None = None,
+) -> "Embedder":
+    """The Embedder of a model's name, folder or file (see `diptych.load_model`). One from another place than the cache
+    is named by its path, which is what a collection made with it must remember."""
+    from diptych.models.checkpoints import folders, loading
 
-    folder = model_folder(name_or_path).resolve()
-    embedder = load(folder)
-    known = folder.parent in (models_folder().resolve(), _bundled_models().resolve())
-    return embedder if known else embedder.renamed(str(folder))
+    embedder = loading.load_embedder(name_or_path, like, image_size, patch_size, precision, runtime, device)
+    path = Path(name_or_path).expanduser()
+    if not path.exists() or path.resolve().parent in (folders.models_folder().resolve(), folders.bundled_folder()):
+        return embedder
+    return embedder.renamed(str(path.resolve()))
 
 
 def model_for(collection: str, requested: str | None = None) -> ModelChoice:

@@ -23,8 +23,9 @@ sys.path.insert(0, sys.argv.pop(1))
 from fakes import ColourEmbedder
 from diptych import workbench
 from diptych.cli.main import main
+from diptych.models.checkpoints import folders
 workbench.load_model = lambda name: ColourEmbedder(name)
-workbench.model_folder = lambda name: None
+folders.find = lambda name: None
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -11,12 +11,14 @@ from diptych import workbench
 from diptych.core.errors import IndexMismatch
 from diptych.data import pictograms
 from diptych.inputs.image import decode
-from diptych.models.checkpoints.native import load_model, read_card, read_config
+from diptych.models.checkpoints import folders
+from diptych.models.checkpoints.loading import load_embedder as load_model
+from diptych.models.checkpoints.native import read_card, read_config
 from diptych.recipes.tiny import tiny
 from diptych.recipes.tiny.card import render
 from diptych.recipes.tiny.run import open_gallery, score, scored_gallery
 
-FOLDER = workbench.model_folder("diptych-tiny")
+FOLDER = folders.find("diptych-tiny").folder
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,47 @@
-"""The catalogue's facts against transformers' own defaults and the published files' sizes."""
+"""The catalogue's facts: each entry against itself and its built towers, some against transformers' own defaults and
+the published files' sizes. What open_clip says of them is in test_catalog_open_clip.py."""
+
+import functools
+import json
+import subprocess
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from small_towers import pictures
 
+from diptych import workbench
+from diptych.core.config import from_dict, to_dict, to_json
 from diptych.core.errors import ModelNotFound
 from diptych.inputs.image import preprocess
 from diptych.models.checkpoints import catalog
-from diptych.models.checkpoints.huggingface import to_huggingface
+from diptych.models.checkpoints.maps.huggingface import to_huggingface
+from diptych.models.config import NaflexConfig, TransformersTextConfig, TwoTowerConfig
 from diptych.models.two_tower import TwoTower, count_parameters
 
 NAMES = [entry.name for entry in catalog.CATALOGUE]
+ONE_FILE_OF_TWO_MODELS = "timm/ViT-SO400M-14-SigLIP-384"
+"""Opened at 384 pixels, as it was trained, and at 378, which leaves no pixel out."""
+
+
+@functools.cache
+def built(towers: str) -> TwoTower:
+    with torch.device("meta"):
+        return TwoTower(from_dict(TwoTowerConfig, json.loads(towers)))
 
 
 def on_meta(entry: catalog.Entry) -> TwoTower:
-    with torch.device("meta"):
-        return TwoTower(entry.towers)
+    return built(to_json(entry.towers))
 
 
 def shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def names(entries: tuple[catalog.Entry, ...]) -> list[str]:
+    return [entry.name for entry in entries]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,20 +49,140 @@ def test_an_entry_is_consistent_with_itself(name):
     entry = catalog.get(name)
     towers = on_meta(entry)
     assert entry.parameters == count_parameters(towers) and entry.dim == towers.dim
-    assert entry.preprocessing.size == entry.towers.image.image_size
-    text, policy = entry.towers.text, entry.tokenizer
-    assert (policy.length, policy.pad_id, policy.eos_id) == (text.context_length, text.pad_id, text.eos_id)
+    image, text, policy, pixels = entry.towers.image, entry.towers.text, entry.tokenizer, entry.preprocessing
+    if isinstance(image, NaflexConfig):
+        assert (pixels.patch_size, pixels.max_patches) == (image.patch_size, image.max_patches)
+    else:
+        assert pixels.size == image.image_size
+    assert policy.length == text.context_length
+    if not isinstance(text, TransformersTextConfig) and text.pool == "eos":
+        assert policy.eos_id == text.eos_id
+    if text.sees_padding or isinstance(text, TransformersTextConfig):
+        assert policy.pad_id == text.pad_id
     assert (entry.score_kind == "sigmoid") == (towers.logit_bias is not None)
     assert entry.score_kind == "sigmoid" or entry.calibration, "softmax scores have no zero of their own"
-    assert all(catalog.find(name) is entry for name in catalog.names_of(entry))
+    assert all(catalog.find(n) is entry for n in (entry.name, *entry.aliases))
     assert len(set(entry.languages)) == len(entry.languages) > 0
+    assert from_dict(catalog.Entry, to_dict(entry)) == entry
 
 
-def test_names_and_repositories_are_unique():
-    known = [n for entry in catalog.CATALOGUE for n in catalog.names_of(entry)]
-    assert len(set(known)) == len(known)
-    with pytest.raises(ModelNotFound, match="nearest is 'clip-vit-base-patch32'"):
-        catalog.get("ViT-clip-base-32")
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_says_where_its_files_are_and_what_may_be_done_with_them(name):
+    entry = catalog.get(name)
+    assert entry.weights and entry.terms and entry.licence in catalog.LICENCES
+    for weights in entry.weights:
+        assert (weights.repo is None) != (weights.url is None)
+        assert weights.file and (weights.repo is None or weights.repo.count("/") == 1)
+        assert weights.sha256 is None or len(weights.sha256) == 64
+    # what is pulled first may come without a tokenizer.json, but then it is known where one is
+    assert entry.weights[0].repo or entry.tokenizer_repo
+    assert all(0 < score.value < 100 and score.source for score in entry.scores)
+    for check in entry.checks:
+        assert len(check.expected) == max(len(check.pictures), 1) and check.tolerance > 0 and check.source
+        assert all(len(row) == (len(check.texts) or 2) for row in check.expected)
+
+
+def test_names_are_unique_in_capitals_and_small_letters():
+    known = [n.casefold() for entry in catalog.CATALOGUE for n in (entry.name, *entry.aliases)]
+    assert [n for n, times in Counter(known).items() if times > 1] == []
+    owners = Counter(repo for entry in catalog.CATALOGUE for repo in {w.repo for w in entry.weights if w.repo})
+    assert [repo for repo, times in owners.items() if times > 1] == [ONE_FILE_OF_TWO_MODELS]
+    assert catalog.get(ONE_FILE_OF_TWO_MODELS).name == "siglip-so400m-patch14-384"
+
+
+@pytest.mark.parametrize(("asked", "name"), [
+    ("SigLIP2-Base-Patch16-256", "siglip2-base-patch16-256"),
+    ("google/siglip2-base-patch16-256", "siglip2-base-patch16-256"),
+    ("vit-b-16-siglip2-256::WEBLI", "siglip2-base-patch16-256"),
+    ("hf-hub:timm/ViT-B-16-SigLIP2-256", "siglip2-base-patch16-256"),
+    ("ViT-B/32", "clip-vit-base-patch32"),
+    ("ViT-B-32-quickgelu::openai", "clip-vit-base-patch32"),
+    ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "CLIP-ViT-B-32-laion2B-s34B-b79K"),
+    ("apple/MobileCLIP2-S0", "MobileCLIP2-S0"),
+    ("facebook/PE-Core-B16-224", "PE-Core-B-16"),
+])
+def test_a_model_is_found_by_what_others_call_it(asked, name):
+    assert catalog.get(asked).name == name
+
+
+@pytest.mark.parametrize(("asked", "nearest"), [
+    ("ViT-clip-base-32", "the nearest is 'clip-vit-base-patch32'"),
+    ("siglip2-base-patch16-265", "the nearest is 'siglip2-base-patch16-256'"),
+    ("ViT-B-32/laion2b_s34b_b79k",
+     "the nearest is 'ViT-B-32::laion2b_s34b_b79k', which is 'CLIP-ViT-B-32-laion2B-s34B-b79K'"),
+])
+def test_an_unknown_name_is_answered_with_the_nearest(asked, nearest):
+    with pytest.raises(ModelNotFound) as caught:
+        catalog.get(asked)
+    assert nearest in str(caught.value)
+
+
+def test_the_order_is_that_of_preference():
+    order = {name: place for place, name in enumerate(NAMES)}
+    wanted = ("siglip2-so400m-patch16-512", workbench.GENERAL, "siglip-base-patch16-224", "clip-vit-base-patch32",
+              "metaclip-2-worldwide-huge-quickgelu", "DFN5B-CLIP-ViT-H-14-378", "medsiglip-448")
+    assert sorted(wanted, key=order.__getitem__) == list(wanted)
+    free = [entry.general and not entry.research_only for entry in catalog.CATALOGUE]
+    assert free == sorted(free, reverse=True), "what forbids something comes after what does not"
+
+
+def test_the_catalogue_can_be_asked_for_a_family_and_a_language():
+    assert names(catalog.filtered()) == NAMES
+    assert {e.family for e in catalog.filtered(family="siglip 2")} == {"SigLIP 2"}
+    korean = catalog.filtered(language="ko")
+    assert workbench.GENERAL in names(korean) and all("ko" in e.languages for e in korean)
+    assert catalog.filtered(family="CLIP", language="ko") == ()
+    with pytest.raises(ModelNotFound, match="nearest is 'EVA-CLIP'"):
+        catalog.filtered(family="eva_clip")
+    with pytest.raises(ModelNotFound, match="measured in 'tlh'; there are results for ar, bn"):
+        catalog.filtered(language="tlh")
+
+
+def test_a_purpose_puts_first_what_suits_it():
+    accurate = catalog.filtered(purpose="accuracy")
+    scores = [e.score(catalog.IMAGENET) for e in accurate]
+    assert names(accurate)[0] == "PE-Core-bigG-14-448" and scores == sorted(scores, reverse=True)
+    spoken = catalog.filtered(purpose="multilingual")
+    recalls = [e.score(catalog.XM3600) or 0.0 for e in spoken]
+    assert recalls == sorted(recalls, reverse=True) and all(len(e.languages) >= 10 for e in spoken)
+    assert names(spoken)[0] == "nllb-siglip-mrl-large"
+    small = names(catalog.filtered(purpose="mobile"))
+    assert small[:2] == ["metaclip-2-worldwide-s16", "MobileCLIP2-S0"] and "MobileCLIP2-S2" in small
+    assert "MobileCLIP-S2" not in small, "MobileCLIP2-S2 is as small and better"
+    assert "siglip2-base-patch16-256" in names(catalog.filtered(purpose="mobile", language="ko"))
+    fine = names(catalog.filtered(purpose="documents"))
+    assert fine[:3] == ["siglip2-so400m-patch16-naflex", "siglip2-base-patch16-naflex", "siglip2-so400m-patch16-512"]
+    narrow = {e.name for e in catalog.CATALOGUE if not e.general}
+    assert all(narrow.isdisjoint(names(catalog.filtered(purpose=purpose))) for purpose in catalog.PURPOSES)
+
+
+def test_what_may_not_be_used_for_business_says_so():
+    research = {e.family for e in catalog.CATALOGUE if e.research_only}
+    assert research == {"DFN", "MetaCLIP", "MetaCLIP 2", "MobileCLIP", "MobileCLIP2", "NLLB-CLIP"}
+    assert names(tuple(e for e in catalog.CATALOGUE if e.gated)) == ["medsiglip-448"]
+
+
+def test_the_catalogue_is_read_without_torch():
+    program = "import sys, diptych.models.checkpoints.catalog; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("name", "published"), [
+    ("clip-vit-base-patch32", 151_277_313), ("clip-vit-base-patch16", 149_620_737),
+    ("clip-vit-large-patch14", 427_616_513), ("CLIP-ViT-H-14-laion2B-s32B-b79K", 986_109_441),
+    ("CLIP-ViT-bigG-14-laion2B-39B-b160k", 2_539_567_105), ("metaclip-2-mt5-worldwide-b32", 253_980_417),
+    ("siglip-base-patch16-224", 203_155_970), ("siglip-base-patch16-512", 203_791_874),
+    ("siglip-base-patch16-256-multilingual", 370_626_050), ("siglip-large-patch16-384", 652_478_466),
+    ("siglip-so400m-patch14-224", 877_360_306), ("siglip-so400m-patch14-384", 877_960_498),
+    ("siglip-so400m-patch16-256-i18n", 1_128_758_962), ("siglip2-base-patch16-256", 375_234_050),
+    ("siglip2-base-patch32-256", 376_856_066), ("siglip2-large-patch16-512", 882_313_218),
+    ("siglip2-so400m-patch14-384", 1_136_008_498), ("siglip2-so400m-patch16-512", 1_136_555_698),
+    ("siglip2-giant-opt-patch16-256", 1_871_393_906), ("siglip2-giant-opt-patch16-384", 1_871_885_426),
+])
+def test_an_entry_has_as_many_parameters_as_its_published_file(name, published):
+    """What the hub counts in model.safetensors, as MTEB's models (a905523, mteb/models) repeat it."""
+    assert catalog.get(name).parameters == published
 
 
 def test_siglip_base_is_transformers_default_model():

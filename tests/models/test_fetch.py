@@ -9,14 +9,17 @@ import threading
 
 import pytest
 from huggingface_hub import constants
+from safetensors.torch import load as safetensors_load
+from safetensors.torch import save as safetensors_save
 from small_towers import huggingface_siglip, siglip_towers, tokenizer_json
 from test_huggingface import entry
 
 from diptych import workbench
 from diptych.cli.main import main
 from diptych.core.errors import CheckpointError, ModelNotFound
-from diptych.models.checkpoints import catalog, fetch
-from diptych.models.checkpoints.load import best_general, load
+from diptych.models.checkpoints import catalog, fetch, folders
+from diptych.models.checkpoints.folders import best_general
+from diptych.models.checkpoints.loading import load_embedder as load
 
 COMMIT = "c0ffee" + "0" * 34
 REPO = "someone/small"
@@ -108,11 +111,11 @@ def test_a_pulled_model_is_whole_checked_and_opens(hub, published, own_home):
     assert folder == own_home / "models" / "small"
     assert {path.name for path in folder.iterdir()} == {*published, "source.json"}
     assert all((folder / name).read_bytes() == data for name, data in published.items())
-    assert fetch.read_source(folder) == fetch.Source(
+    assert folders.read_source(folder) == folders.Source(
         name="small", repo=REPO, revision=COMMIT, files={name: sha256(data) for name, data in published.items()})
     assert not (own_home / "models" / ".partial" / "small").exists()
 
-    assert workbench.best_local_model() == best_general(own_home / "models") == "small"
+    assert workbench.best_local_model() == best_general() == "small"
     assert workbench.choose_model(None) == workbench.ModelChoice(name="small")
     embedder = workbench.load_model("small")
     assert embedder.spec.name == "small" and embedder.embed_texts(["a red boat"]).shape == (1, 24)
@@ -145,7 +148,8 @@ def test_an_interrupted_pull_goes_on_where_it_was(hub, published, own_home, monk
     monkeypatch.setattr(fetch._Meter, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch.pull("small", endpoint=hub.endpoint)
-    assert not fetch.is_complete(own_home / "models" / "small") and workbench.best_local_model() is None
+    assert not folders.is_complete(own_home / "models" / "small", catalog.get("small"))
+    assert workbench.best_local_model() is None
 
     hub.asked.clear()
     folder = fetch.pull("small", endpoint=hub.endpoint)
@@ -178,12 +182,76 @@ def test_without_a_hub_the_error_says_what_to_copy_where(hub, own_home):
         fetch.pull("small", endpoint="http://127.0.0.1:9")  # nobody listens on the discard port
     message = str(caught.value)
     assert "cannot pull small from the hub (ConnectError" in message
-    assert f"copy {', '.join(fetch.FILES)} of {REPO} (main) into {own_home}/models/small" in message
+    files = "model.safetensors, tokenizer.json, config.json"
+    assert f"copy {files} of {REPO} (main) into {own_home}/models/small" in message
 
 
 def test_a_repository_without_the_file_is_explained(hub):
     del hub.files["tokenizer.json"]
     with pytest.raises(CheckpointError, match="cannot pull small from the hub"):
+        fetch.pull("small", endpoint=hub.endpoint)
+
+
+def catalogued(monkeypatch, **changes) -> catalog.Entry:
+    small = dataclasses.replace(catalog.get("small"), **changes)
+    monkeypatch.setattr(catalog, "CATALOGUE", (small, *catalog.CATALOGUE[1:]))
+    return small
+
+
+def test_a_repository_that_offers_only_the_second_file_is_taken_at_that(hub, published, monkeypatch):
+    first = catalog.get("small").weights[0]
+    catalogued(monkeypatch, weights=(dataclasses.replace(first, file="absent.safetensors"), first))
+    assert (fetch.pull("small", endpoint=hub.endpoint) / "model.safetensors").read_bytes() \
+        == published["model.safetensors"]
+
+
+def test_weights_in_shards_are_pulled_by_their_index_and_open(hub, published, monkeypatch, own_home):
+    tensors = safetensors_load(published["model.safetensors"])
+    names = sorted(tensors)
+    shards = {"model-1-of-2.safetensors": names[::2], "model-2-of-2.safetensors": names[1::2]}
+    index = {"weight_map": {name: file for file, inside in shards.items() for name in inside}}
+    del hub.files["model.safetensors"]
+    for file, inside in shards.items():
+        hub.files[file] = safetensors_save({name: tensors[name] for name in inside})
+        hub.etags[file] = sha256(hub.files[file])
+    hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
+    hub.etags["model.safetensors.index.json"] = git_blob(hub.files["model.safetensors.index.json"])
+    folder = fetch.pull("small", endpoint=hub.endpoint)
+    assert {path.name for path in folder.iterdir()} >= {*shards, "model.safetensors.index.json"}
+    first = load("small").spec.fingerprint
+    (folder / "source.json").unlink()
+    assert load("small").spec.fingerprint == first
+    damaged = bytearray((folder / "model-2-of-2.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (folder / "model-2-of-2.safetensors").write_bytes(damaged)
+    assert load("small").spec.fingerprint != first
+
+
+def test_a_file_elsewhere_is_checked_against_the_catalogues_hash(hub, published, monkeypatch, own_home):
+    url = f"{hub.endpoint}/{REPO}/resolve/main/model.safetensors"
+    weights = dataclasses.replace(catalog.get("small").weights[0], layout="huggingface_siglip", repo=None, url=url,
+                                  sha256=sha256(published["model.safetensors"]))
+    catalogued(monkeypatch, weights=(weights,), tokenizer_repo=REPO)
+    folder = fetch.pull("small", endpoint=hub.endpoint)
+    assert folders.read_source(folder).repo == url and load("small").spec.dim == 24
+    for path in folder.iterdir():
+        path.unlink()
+    catalogued(monkeypatch, weights=(dataclasses.replace(weights, sha256="0" * 64),))
+    with pytest.raises(CheckpointError, match="arrived damaged"):
+        fetch.pull("small", endpoint=hub.endpoint)
+
+
+def test_a_hub_that_has_another_file_than_the_catalogue_is_told(hub, monkeypatch):
+    first = catalog.get("small").weights[0]
+    catalogued(monkeypatch, weights=(dataclasses.replace(first, sha256="0" * 64),))
+    with pytest.raises(CheckpointError, match=r"now has another model\.safetensors"):
+        fetch.pull("small", endpoint=hub.endpoint)
+
+
+def test_what_is_behind_an_account_says_so(hub, monkeypatch):
+    catalogued(monkeypatch, gated=True)
+    del hub.files["tokenizer.json"]
+    with pytest.raises(CheckpointError, match="behind an account: accept its terms"):
         fetch.pull("small", endpoint=hub.endpoint)
 
 
@@ -197,7 +265,7 @@ def test_files_copied_by_hand_open_as_well(published, own_home, hub):
     folder.mkdir(parents=True)
     for name in ("config.json", "tokenizer.json"):
         (folder / name).write_bytes(published[name])
-    assert best_general(own_home / "models") is None
+    assert best_general() is None
     (folder / "model.safetensors").write_bytes(published["model.safetensors"])
     copied = workbench.load_model("small")
     for path in folder.iterdir():
@@ -244,7 +312,7 @@ def test_the_command_line_lists_shows_and_pulls(hub, monkeypatch, capsys, own_ho
         return {row["name"]: row for row in json.loads(capsys.readouterr().out)}
 
     before = listed()
-    assert list(before)[:2] == ["small", "siglip2-base-patch16-256"] and before["small"]["folder"] is None
+    assert next(iter(before)) == "small" and "siglip2-base-patch16-256" in before and not before["small"]["folder"]
 
     pull = fetch.pull
     monkeypatch.setattr(fetch, "pull", lambda name: pull(name, endpoint=hub.endpoint))
@@ -258,7 +326,7 @@ def test_the_command_line_lists_shows_and_pulls(hub, monkeypatch, capsys, own_ho
     assert main(["--quiet", "models", "show", "small", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["towers"]["image"]["width"] == 24
     assert main(["--quiet", "models", "list"]) == 0
-    assert re.search(r"^small +yes +0 M +24 +32 +en +none$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^small +yes +test +0 M +24 +32 +en +none +–$", capsys.readouterr().out, re.MULTILINE)
 
     assert main(["--quiet", "models", "pull", "diptych-tiny"]) == 2
     assert "comes with Diptych" in capsys.readouterr().err
@@ -270,4 +338,4 @@ def test_one_damaged_folder_does_not_hide_the_other_models(own_home, capsys):
     (broken / "config.json").write_text("{}")
     assert main(["--quiet", "models", "list", "--json"]) == 0
     out, err = capsys.readouterr()
-    assert "siglip2-base-patch16-256" in out and "mine does not hold a model" in err
+    assert "siglip2-base-patch16-256" in out and "mine is not a whole model: it lacks model.safetensors" in err

@@ -84,11 +84,60 @@ def test_eos_and_argmax_agree_where_eos_is_the_highest_id():
     assert torch.equal(eos.eval()(ids), CAUSAL(ids))
 
 
-def test_a_tower_that_sees_its_padding_must_have_all_of_it():
-    tower = randomise(TextTransformer(siglip_towers().text))
+SEEING = {
+    "siglip, clipa": siglip_towers().text,
+    "mobileclip, not causal": dataclasses.replace(siglip_towers().text, pool="argmax"),
+    "not causal, eos": dataclasses.replace(siglip_towers().text, pool="eos"),
+    "last of a causal one": dataclasses.replace(clip_towers().text, pool="last"),
+    "last, padding masked": dataclasses.replace(tiny_towers().text, pool="last", context_length=9),
+    "coca": dataclasses.replace(clip_towers().text, pool="cls"),
+}
+
+
+@pytest.mark.parametrize("config", SEEING.values(), ids=SEEING.keys())
+def test_a_tower_that_sees_its_padding_must_have_all_of_it(config):
+    tower = randomise(TextTransformer(config))
     with pytest.raises(ValueError, match="pad to 9 ids, got 5"):
         tower(padded([[5]], 5))
-    assert tower(padded([[5]], 9)).shape == (1, 24)
+    assert tower(padded([[5]], 9)).shape == (1, tower.dim)
+
+
+def test_a_tower_that_does_not_see_its_padding_says_so():
+    seeing = [config.sees_padding for config in (*SEEING.values(), CAUSAL.config, MEAN.config)]
+    assert seeing == [True] * len(SEEING) + [False, False]
+
+
+def test_cocas_class_token_sees_the_first_padding_and_not_the_rest():
+    """The released models were trained with the mask one position late (open_clip: `correct_cls_mask=False`)."""
+    config = dataclasses.replace(clip_towers().text, pool="cls")
+    tower, ids = randomise(TextTransformer(config)), torch.tensor([[5, 6, EOS, 0, 0, 0, 0, 0, 0]])
+    expected = tower(ids)
+
+    def effect(position: int) -> float:
+        """How far the text's vector moves with what stands at that position."""
+        before = tower.position[position].clone()
+        tower.position[position] += torch.randn(16)
+        moved = max_gap(tower(ids), expected)
+        tower.position[position] = before
+        return moved
+
+    assert effect(3) > 1e-3  # the first of the padding
+    assert [effect(position) for position in range(4, 9)] == [0.0] * 5
+    assert effect(9) > 1e-3  # the class token's own
+
+
+def test_cocas_class_token_sees_itself_only_beside_a_full_text():
+    config = dataclasses.replace(clip_towers().text, pool="cls")
+    full, short = torch.tensor([[*range(4, 12), EOS]]), torch.tensor([[*range(4, 11), EOS, 0]])
+    seen = []
+    hidden = TextTransformer(config)
+    hidden.blocks[0].register_forward_pre_hook(lambda _, __, kwargs: seen.append(kwargs["mask"]), with_kwargs=True)
+    for ids in (full, short):
+        hidden(ids)
+    masks = [mask[0, 0] for mask in seen]
+    assert masks[0][-1].tolist() == [True] * 10
+    assert masks[1][-1].tolist() == [True] * 9 + [False]
+    assert not masks[0].triu(1).any()
 
 
 def test_configurations_that_contradict_themselves_are_refused():
@@ -97,6 +146,8 @@ def test_configurations_that_contradict_themselves_are_refused():
         TextConfig(**sizes, pool="mean")
     with pytest.raises(ValueError, match="needs no padding mask"):
         TextConfig(**sizes, causal=True, mask_padding=True)
+    with pytest.raises(ValueError, match="CoCa's, whose text is causal"):
+        TextConfig(**sizes, pool="cls")
     with pytest.raises(ValueError, match="multiple of heads, got 10 and 4"):
         TextConfig(**sizes, width=10, heads=4)
 

@@ -1,4 +1,4 @@
-"""The picture tower's own choices; its numbers are compared with transformers in test_huggingface.py."""
+"""The picture tower's own choices; its numbers are compared in test_huggingface.py and test_open_clip.py."""
 
 import pytest
 import torch
@@ -12,11 +12,13 @@ from diptych.models.vit import Vit, resize_positions
 SMALL = {"image_size": 16, "patch_size": 8, "width": 12, "layers": 1, "heads": 2, "mlp_width": 20}
 
 
-@pytest.mark.parametrize("pool", ["map", "cls", "mean"])
-@pytest.mark.parametrize("projection", [None, 7])
-def test_every_pooling_gives_one_vector_a_picture_whatever_its_batch(pool, projection):
-    tower = randomise(Vit(VitConfig(**SMALL, pool=pool, projection=projection)))
-    pixels = torch.randn(5, 3, 16, 16)
+@pytest.mark.parametrize("pool", ["map", "cls", "mean", "query"])
+@pytest.mark.parametrize("projection", [None, 8])
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+def test_every_pooling_gives_one_vector_a_picture_whatever_its_batch(pool, projection, stem):
+    size = {"image_size": 32, "patch_size": 16, "stem": stem}
+    tower = randomise(Vit(VitConfig(**SMALL | size, pool=pool, projection=projection, query_heads=4, queries=3)))
+    pixels = torch.randn(5, 3, 32, 32)
     features = tower(pixels)
     assert features.shape == (5, projection or 12) == (5, tower.dim)
     assert max_gap(features[3:4], tower(pixels[3:4])) < 1e-5
@@ -26,6 +28,41 @@ def test_mean_pooling_is_the_mean_of_the_normalised_tokens():
     tower = randomise(Vit(VitConfig(**SMALL, pool="mean")))
     pixels = torch.randn(2, 3, 16, 16)
     assert max_gap(tower(pixels), tower.norm_post(tower.tokens(pixels)).mean(dim=1)) < 1e-6
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_mean_leaves_the_class_token_out_and_is_normalised_before_or_after(after):
+    tower = randomise(Vit(VitConfig(**SMALL, pool="mean", cls_token=True, norm_after_pool=after)))
+    pixels = torch.randn(2, 3, 16, 16)
+    patches = tower.tokens(pixels)[:, 1:]
+    expected = tower.norm_post(patches.mean(dim=1)) if after else tower.norm_post(patches).mean(dim=1)
+    assert max_gap(tower(pixels), expected) < 1e-6
+
+
+@pytest.mark.parametrize(("choice", "prefix"), [({"pool": "map"}, 0), ({"pool": "cls"}, 1), ({"pool": "query"}, 1),
+                                                ({"pool": "mean", "cls_token": True}, 1)])
+def test_patch_tokens_are_the_sequence_without_its_class_token(choice, prefix):
+    tower = randomise(Vit(VitConfig(**SMALL, **choice, query_heads=4)))
+    pixels = torch.randn(2, 3, 16, 16)
+    assert tower.tokens(pixels).shape == (2, prefix + 4, 12)
+    assert torch.equal(tower.patch_tokens(pixels), tower.tokens(pixels)[:, prefix:])
+
+
+def test_only_the_first_query_makes_the_embedding():
+    tower = randomise(Vit(VitConfig(**SMALL, pool="query", query_heads=4, queries=3)))
+    pixels = torch.randn(2, 3, 16, 16)
+    before = tower(pixels)
+    tower.pool.query[1:] += 1.0
+    assert torch.equal(tower(pixels), before)
+    tower.pool.query[0] += torch.randn(12)
+    assert max_gap(tower(pixels), before) > 1e-3
+
+
+def test_the_class_token_of_a_convolutional_stem_has_no_position():
+    size = {"image_size": 32, "patch_size": 16, "layers": 0}
+    tower = randomise(Vit(VitConfig(**SMALL | size, pool="cls", stem="conv")))
+    assert tower.position.shape == (4, 12) and tower.config.position_prefix == 0
+    assert torch.equal(tower.tokens(torch.randn(1, 3, 32, 32))[0, 0], tower.cls_token)
 
 
 def test_pixels_that_fill_no_patch_are_dropped():
@@ -46,6 +83,14 @@ def test_sizes_that_cannot_be_are_refused():
         VitConfig(**SMALL | {"heads": 5})
     with pytest.raises(ValueError, match="image_size 4 is smaller than patch_size 8"):
         VitConfig(**SMALL | {"image_size": 4})
+    with pytest.raises(ValueError, match="pool='cls' needs a class token"):
+        VitConfig(**SMALL, pool="cls", cls_token=False)
+    with pytest.raises(ValueError, match="norm_after_pool is about pool='mean', got pool='map'"):
+        VitConfig(**SMALL, norm_after_pool=True)
+    with pytest.raises(ValueError, match="make patches of 16 pixels, got 8"):
+        VitConfig(**SMALL, stem="conv")
+    with pytest.raises(ValueError, match="multiple of query_heads, got 12 and 8"):
+        VitConfig(**SMALL, pool="query")
 
 
 @settings(deadline=None, max_examples=30)

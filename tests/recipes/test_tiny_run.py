@@ -12,7 +12,8 @@ import torch
 from diptych.core.config import override
 from diptych.core.errors import CheckpointError
 from diptych.data import nouns, pictograms
-from diptych.models.checkpoints.native import load_model, read_card
+from diptych.models.checkpoints.loading import load_embedder as load_model
+from diptych.models.checkpoints.native import read_card
 from diptych.models.config import EfficientNetConfig, VitConfig
 from diptych.recipes.tiny import TinyConfig, text_tower, tiny, tiny_scratch
 from diptych.recipes.tiny import run as recipe

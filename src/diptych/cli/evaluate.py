@@ -22,11 +22,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score and print."""
     from diptych import workbench
+    from diptych.models.checkpoints import folders
     from diptych.recipes.tiny import tiny
     from diptych.recipes.tiny.card import FLOORS
     from diptych.recipes.tiny.run import finish_card, read_recipe, score, scored_gallery
 
-    folder = workbench.model_folder(args.model)
+    folder = folders.find(args.model).folder
     config = read_recipe(folder) if (folder / "recipe.json").exists() or args.write else tiny()
     gallery = scored_gallery(config)
     if args.write:

@@ -1,123 +1,98 @@
-"""The models: which there are, what they are, and how to get one.
+"""The models: which there are, what they are, how to get one, whether it is right, and how to pass it on.
 
-  diptych models list                          in the catalogue, and on this machine
+  diptych models list                          in the catalogue, and on this machine; the best first
+  diptych models list --for multilingual --language ko
   diptych models show siglip2-base-patch16-256
   diptych models pull siglip2-base-patch16-256
+  diptych models verify siglip2-base-patch16-256     its files, and its answers to published questions
+  diptych models tune siglip2-base-patch16-256       measure every runtime here; the fastest becomes the default
+  diptych models export diptych-tiny --to onnx --out tiny-onnx/
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from diptych.models.checkpoints.catalog import Entry
+HELP = "list, describe, download, verify, tune and export models"
 
-HELP = "list, describe and download models"
+PURPOSES = ("accuracy", "multilingual", "mobile", "documents")
+TARGETS = ("hf", "open_clip", "safetensors", "onnx", "openvino")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """list, show NAME, pull NAME."""
+    """list, show NAME, pull NAME, verify NAME, tune NAME, export NAME."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the models of the catalogue and of this machine")
-    show = actions.add_parser("show", help="all that is declared of one model")
-    for action in (listing, show):
-        action.add_argument("--json", action="store_true", help="print JSON")
+    listing.add_argument("--family", metavar="F", help="only this family: CLIP, SigLIP 2, MobileCLIP2 …")
+    listing.add_argument("--language", metavar="CODE", help="only models that were measured in this language, e.g. ko")
+    listing.add_argument("--for", dest="purpose", choices=PURPOSES,
+                         help="those of the catalogue that suit a purpose, ordered by it; says how it judges")
+    show = actions.add_parser("show", help="all that is declared of one model: files, licence, published results")
     pull = actions.add_parser("pull", help="download a model of the catalogue")
-    for action in (show, pull):
-        action.add_argument("name", metavar="NAME", help="a model's name; show also takes a folder")
+    verify = actions.add_parser("verify", help="check a model's files, and its answers against the published ones")
+    verify.add_argument("--pictures", metavar="FOLDER", type=Path, help="where the pictures of those answers are")
+    tune = actions.add_parser("tune", help="measure every runtime and precision that is installed, keep the fastest")
+    export = actions.add_parser("export", help="write a model for transformers, open_clip, ONNX or OpenVINO")
+    export.add_argument("--to", required=True, choices=TARGETS, help="what to write")
+    export.add_argument("--out", required=True, metavar="FOLDER", type=Path, help="a new folder")
+    export.add_argument("--image-size", type=int, metavar="PIXELS", help="resize the picture tower's positions first")
+    for action in (listing, show, verify, tune):
+        action.add_argument("--json", action="store_true", help="print JSON")
+    for action in (show, pull, verify, tune, export):
+        where = "" if action is pull else ", folder or file of weights"
+        action.add_argument("name", metavar="NAME", help=f"a model's name{where}")
+    for action in (verify, tune, export):
+        action.add_argument("--like", metavar="NAME", help="the catalogue's model that an unlabelled file is shaped as")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do one of the three."""
+    """Do one of the six."""
+    from diptych.cli import model_list
+
     match args.action:
         case "list":
-            return _list(args.json)
+            return model_list.print_list(args.family, args.language, args.purpose, args.json)
         case "show":
-            return _show(args.name, args.json)
+            return model_list.print_one(args.name, args.json)
         case "pull":
             return _pull(args.name)
+        case "verify":
+            return _verify(args.name, args.pictures, args.like, args.json)
+        case "tune":
+            return _tune(args.name, args.like, args.json)
+        case "export":
+            return _export(args)
     raise ValueError(f"no action {args.action!r}")
 
 
-def _list(as_json: bool) -> int:
-    models = _all()
-    if as_json:
-        json.dump([_summary(entry, folder) for entry, folder in models], sys.stdout, indent=2)
-        print()
-        return 0
-    width = max(len(entry.name) for entry, _ in models)
-    print(f"{'MODEL':{width}}  HERE  PARAMETERS  WIDTH  PIXELS  LANGUAGES  LICENCE")
-    for entry, folder in models:
-        spoken = ", ".join(entry.languages) if len(entry.languages) <= 3 else str(len(entry.languages))
-        print(f"{entry.name:{width}}  {'yes' if folder else 'no':4}  {_millions(entry.parameters):>10}  {entry.dim:5}  "
-              f"{entry.preprocessing.size:6}  {spoken:9}  {entry.licence}")
-    return 0
-
-
-def _show(name: str, as_json: bool) -> int:
-    from diptych.core.config import to_dict, to_json
-
-    entry, folder = _one(name)
-    if as_json:
-        json.dump({**to_dict(entry), **_summary(entry, folder)}, sys.stdout, indent=2, ensure_ascii=False)
-        print()
-        return 0
-    print(f"{entry.name}\n  where       {folder or f'not here: diptych models pull {entry.name}'}")
-    for weights in entry.weights:
-        print(f"  published   {weights.repo or weights.url} ({weights.file}), {weights.layout}")
-    print(f"  licence     {entry.licence}\n  parameters  {entry.parameters:,}\n  vectors     {entry.dim} numbers, "
-          f"{entry.score_kind} scores{'' if entry.general else ', of a narrow domain'}")
-    print(f"  languages   {' '.join(entry.languages)}")
-    for part in ("towers", "preprocessing", "tokenizer", "calibration"):
-        print(f"{part}: {to_json(getattr(entry, part))}", end="")
-    return 0
-
-
 def _pull(name: str) -> int:
-    from diptych import workbench
-    from diptych.models.checkpoints import fetch
+    from diptych.models.checkpoints import fetch, folders
 
-    if name == workbench.BUNDLED:
+    if name == folders.BUNDLED:
         raise ValueError(f"{name} comes with Diptych, there is nothing to pull")
     print(fetch.pull(name))
     return 0
 
 
-def _all() -> list[tuple["Entry", Path | None]]:
-    """The catalogue, best first, then this machine's own models; each with its folder when it is here."""
-    from diptych import workbench
-    from diptych.core.errors import CheckpointError
-    from diptych.models.checkpoints import catalog
+def _verify(name: str, pictures: Path | None, like: str | None, as_json: bool) -> int:
+    """0 when nothing failed, 1 when something did. What could not be run is said, and is no failure."""
+    from diptych.core.config import to_dict
+    from diptych.models.checkpoints.verify import verify
 
-    models = [_one(entry.name) for entry in catalog.CATALOGUE]
-    for name in workbench.local_models():
-        if catalog.find(name) is None:
-            try:
-                models.append(_one(name))
-            except CheckpointError as error:  # one damaged folder does not hide the other models
-                print(f"diptych: {error}", file=sys.stderr)
-    return models
-
-
-def _one(name: str) -> tuple["Entry", Path | None]:
-    from diptych import workbench
-    from diptych.models.checkpoints import catalog, fetch
-
-    if entry := catalog.find(name):
-        folder = workbench.models_folder() / entry.name
-        return entry, folder if fetch.is_complete(folder) else None
-    folder = workbench.model_folder(name)
-    return catalog.read_native(folder), folder
+    findings = []
+    for finding in verify(name, pictures, like):
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.outcome:8} {finding.what}: {finding.detail}", flush=True)
+    if as_json:
+        json.dump([to_dict(finding) for finding in findings], sys.stdout, indent=2, ensure_ascii=False)
+        print()
+    return int(any(finding.outcome == "failed" for finding in findings))
 
 
-def _summary(entry: "Entry", folder: Path | None) -> dict[str, object]:
-    repo = entry.weights[0].repo if entry.weights else None
-    return {"name": entry.name, "folder": str(folder) if folder else None, "repo": repo, "dim": entry.dim,
-            "parameters": entry.parameters, "image_size": entry.preprocessing.size, "languages": entry.languages,
-            "licence": entry.licence, "score_kind": entry.score_kind, "general": entry.general}
+def _export(args: argparse.Namespace) -> int:
+    from diptych.models.checkpoints.export import export
 
-
-def _millions(parameters: int) -> str:
-    return f"{parameters / 1e6:.0f} M"
+    print(export(args.name, args.to, args.out, args.like, args.image_size))
+    return 0

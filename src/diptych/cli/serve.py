@@ -54,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
 def serve(names: Sequence[str], model: str | None, host: str, port: int, *, any_port: bool = False,
           open_browser: bool = False) -> int:
     """Put the page up, print its URL, and load and index in the background, until Ctrl-C."""
-    from diptych import workbench
+    from diptych.models.checkpoints import folders
     from diptych.service import server
     from diptych.service.app import create_app
     from diptych.service.shelf import Shelf
 
     if model is not None:
-        workbench.model_folder(model)  # one that is not here is told before anything is started
+        folders.find(model)  # one that is not here is told before anything is started
     listener = server.listening_socket(host, port, any_port=any_port)
     url = server.url_of(listener)
     shelf, stop = Shelf(list(dict.fromkeys(names))), threading.Event()

@@ -1,7 +1,8 @@
-"""Texts to token ids: one `tokenizers` file plus the family's cleaning, length, padding and end-of-text policy.
+"""Texts to token ids: a model's tokenizer file plus the family's cleaning, length, padding and end-of-text policy.
 
 The file's own truncation and padding are ignored: published files disagree with the models they ship with (HF's
 Siglip2Tokenizer pads on the left by default). We pad on the right to the full length, and truncation keeps the EOS.
+The published families' policies are in `policies.py`, the files that are read in `vocabulary.py`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,11 +16,20 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from diptych.core.errors import CheckpointError
 from diptych.inputs.text import Cleaning, clean
+from diptych.inputs.vocabulary import FastVocabulary, Vocabulary, read_vocabulary
+
+TOKENIZER_FILES = ("tokenizer.json", "bpe_simple_vocab_16e6.txt.gz", "spiece.model", "sentencepiece.bpe.model",
+                   "tokenizer.model", "sentencepiece.model")
+"""The tokenizer files that are read, in the order in which a folder is searched for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerPolicy:
-    """How a model wants its texts. `bos_id` None means no begin token; `length` counts everything."""
+    """How a model wants its texts: `bos_id`, the tokens, `eos_id`, then `pad_id` up to `length`, which counts all.
+
+    `bos_id` None means no begin token. There is always a place for the end token, even in a text that is too long;
+    CLIPA, whose reference writes padding over it, has `eos_id` = `pad_id`.
+    """
 
     length: int
     cleaning: Cleaning = "nfkc_lower"
@@ -33,25 +43,39 @@ class TokenizerPolicy:
 
 
 class Tokenizer:
-    """A tokenizer file with its policy. `encode` is pure: a text's ids never depend on the other texts."""
+    """A tokenizer file with its policy. `encode` is pure: a text's ids never depend on the other texts.
 
-    def __init__(self, backend: Backend, policy: TokenizerPolicy):
-        backend.no_truncation()
-        backend.no_padding()
-        self.backend, self.policy = backend, policy
+    Any text is allowed. An empty one, or one of spaces only, has no tokens but begin and end; of one that is too long
+    the first tokens are taken; a NUL is whatever the file makes of it; a lone surrogate is "?".
+    """
+
+    def __init__(self, vocabulary: Vocabulary | Backend, policy: TokenizerPolicy):
+        self.vocabulary = FastVocabulary(vocabulary) if isinstance(vocabulary, Backend) else vocabulary
+        self.policy = policy
 
     @classmethod
     def from_file(cls, path: str | Path, policy: TokenizerPolicy) -> "Tokenizer":
-        """Read a `tokenizer.json`. CheckpointError if it is none."""
-        try:
-            return cls(Backend.from_file(str(path)), policy)
-        except Exception as error:  # tokenizers raises plain Exception
-            raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
+        """The tokenizer file at `path`, or the first of `TOKENIZER_FILES` in that folder; its name says how to read it
+        (`read_vocabulary`). CheckpointError when there is none, or when it is not what its name says."""
+        path = Path(path)
+        if path.is_dir():
+            path = next((path / name for name in TOKENIZER_FILES if (path / name).is_file()), path)
+        if not path.is_file():
+            raise CheckpointError(f"{path} has no tokenizer file; {', '.join(TOKENIZER_FILES)} are looked for")
+        return cls(read_vocabulary(path), policy)
+
+    @property
+    def backend(self) -> Backend:
+        """The `tokenizers` object, which can be written as tokenizer.json. ValueError for a SentencePiece model."""
+        if not isinstance(self.vocabulary, FastVocabulary):
+            raise ValueError("this tokenizer is a SentencePiece model, which cannot be written as tokenizer.json; put "
+                             "the tokenizer.json of the same model beside it")
+        return self.vocabulary.backend
 
     @property
     def vocab_size(self) -> int:
         """Number of ids."""
-        return self.backend.get_vocab_size()
+        return self.vocabulary.size
 
     def encode(self, texts: Sequence[str]) -> Int[np.ndarray, "n length"]:
         """Ids [n, length], int64, right-padded; an over-long text is cut so that its EOS stays."""
@@ -60,8 +84,8 @@ class Tokenizer:
         cleaned = [clean(text, policy.cleaning).encode("utf-8", "replace").decode() for text in texts]
         begin = [] if policy.bos_id is None else [policy.bos_id]
         out = np.full((len(texts), policy.length), policy.pad_id, dtype=np.int64)
-        for row, encoding in zip(out, self.backend.encode_batch_fast(cleaned, add_special_tokens=False), strict=True):
-            ids = [*begin, *encoding.ids[: policy.length - 1 - len(begin)], policy.eos_id]
+        for row, tokens in zip(out, self.vocabulary.ids(cleaned), strict=True):
+            ids = [*begin, *tokens[: policy.length - 1 - len(begin)], policy.eos_id]
             row[: len(ids)] = ids
         return out
 

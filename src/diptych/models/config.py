@@ -47,6 +47,15 @@ class VitConfig:
             raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
         if self.image_size < self.patch_size:
             raise ValueError(f"image_size {self.image_size} is smaller than patch_size {self.patch_size}")
+        if self.pool == "cls" and not self.has_cls:
+            raise ValueError("pool='cls' needs a class token; leave cls_token at None")
+        if self.norm_after_pool and self.pool != "mean":
+            raise ValueError(f"norm_after_pool is about pool='mean', got pool={self.pool!r}")
+        if self.stem == "conv" and self.patch_size != 16:
+            raise ValueError(f"the convolutions of stem='conv' make patches of 16 pixels, got {self.patch_size}")
+        if self.pool == "query" and (self.projection or self.width) % self.query_heads:
+            raise ValueError(f"the pooled width must be a multiple of query_heads, got "
+                             f"{self.projection or self.width} and {self.query_heads}")
 
     @property
     def grid(self) -> int:
@@ -57,6 +66,11 @@ class VitConfig:
     def has_cls(self) -> bool:
         """Whether the sequence begins with a class token."""
         return self.pool in ("cls", "query") if self.cls_token is None else self.cls_token
+
+    @property
+    def position_prefix(self) -> int:
+        """Rows of positions before those of the patches: the class token has one, but for MobileCLIP-B's."""
+        return int(self.has_cls and self.stem == "patch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +105,10 @@ class EvaConfig:
 
     EVA02-B/L: rotary positions, SwiGLU and norms inside attention and MLP (`rope`, `swiglu`, `inner_norm`), keys
     without bias. EVA01-g: none of these. EVA02-E: `post_norm`. PE-Core: rotary positions of another convention,
-    `pre_norm`, keys with bias, MAP pooling with `pool_heads` heads. `rope_grid` is the grid of the pretraining
-    resolution, to which positions are scaled; `rope_offset` is added to each and `rope_order` says which axis of the
-    grid comes first. The projection has a bias in all of them.
+    `pre_norm` (and then no bias in the patches), keys with bias, MAP pooling with `pool_heads` heads and an MLP of
+    four times the width. `rope_grid` is the grid of the pretraining resolution, to which positions are scaled;
+    `rope_offset` is added to each, and `rope_order` says which coordinate turns a head's first channels: "ij" the row,
+    "xy" the column. The projection has a bias in all of them.
     """
 
     kind: Literal["eva"] = "eva"
@@ -124,6 +139,13 @@ class EvaConfig:
             raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
         if self.pool == "cls" and not self.cls_token:
             raise ValueError("pool='cls' needs cls_token=True")
+        if self.image_size < self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is smaller than patch_size {self.patch_size}")
+        if self.rope and self.width // self.heads % 4:
+            raise ValueError("rotary positions turn pairs of channels on two axes: a head's width must be a multiple "
+                             f"of 4, got {self.width // self.heads}")
+        if self.pool == "map" and self.width % self.pool_heads:
+            raise ValueError(f"width must be a multiple of pool_heads, got {self.width} and {self.pool_heads}")
 
     @property
     def grid(self) -> int:
@@ -142,6 +164,11 @@ class ResNetConfig:
     width: int = 64
     heads: int = 32
     projection: int = 1024
+
+    def __post_init__(self):
+        if self.image_size < 32 or self.width % 2 or 32 * self.width % self.heads:
+            raise ValueError(f"image_size must be at least 32, width even and 32 · width a multiple of heads, got "
+                             f"{self.image_size}, {self.width} and {self.heads}")
 
     @property
     def grid(self) -> int:
@@ -168,7 +195,72 @@ class EfficientNetConfig:
         return 1280
 
 
-ImageConfig = VitConfig | NaflexConfig | EvaConfig | ResNetConfig | EfficientNetConfig
+@dataclass(frozen=True, kw_only=True)
+class FastVitConfig:
+    """FastViT (arXiv 2303.14189) as MobileCLIP has it (MCi: 2311.17049, 2508.20691), its train-time branches merged.
+
+    The stem quarters a picture's sides, and each stage but the first halves those of its maps. The last
+    `attention_stages` mix tokens by attention in heads of 32, after a positional convolution, the others by RepMixer's
+    convolution; `attention_norm` "affine" is a merged BatchNorm. The downsamplers of the last `gated_stages` have
+    squeeze-and-excite. `stem_scale` is about files only: whether the stem was trained with 1×1 branches.
+    """
+
+    kind: Literal["fastvit"] = "fastvit"
+    image_size: int = 256
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    depths: tuple[int, ...] = (2, 6, 10, 2)
+    mlp_ratio: int = 3
+    attention_stages: int = 1
+    attention_norm: Literal["affine", "layer"] = "affine"
+    gated_stages: int = 2
+    stem_scale: bool = True
+    projection: int = 512
+
+    def __post_init__(self):
+        stages = len(self.widths)
+        if stages != len(self.depths):
+            raise ValueError(f"widths and depths are one for each stage, got {stages} and {len(self.depths)}")
+        if not 0 <= self.attention_stages <= stages or not 0 <= self.gated_stages < stages:
+            raise ValueError(f"of {stages} stages at most all can have attention, and all but the first a gate; got "
+                             f"attention_stages={self.attention_stages} and gated_stages={self.gated_stages}")
+        if any(width % 32 for width in self.widths[stages - self.attention_stages :]):
+            raise ValueError(f"the width of a stage with attention must be a multiple of 32, got {self.widths}")
+        if any(width % before for before, width in zip(self.widths, self.widths[1:], strict=False)):
+            raise ValueError(f"each of the widths must be a multiple of the one before it, got {self.widths}")
+
+    @property
+    def grid(self) -> int:
+        """Cells along a side of the last feature map; a side that is odd is halved upwards."""
+        return -(-self.image_size // 2 ** (len(self.widths) + 1))
+
+    def attends(self, stage: int) -> bool:
+        """Whether the tokens of that stage are mixed by attention."""
+        return stage >= len(self.widths) - self.attention_stages
+
+    def gated(self, stage: int) -> bool:
+        """Whether the downsampler of that stage has squeeze-and-excite."""
+        return stage >= len(self.widths) - self.gated_stages
+
+
+def mci(size: Literal[0, 1, 2, 3, 4], projection: int) -> FastVitConfig:
+    """MobileCLIP's picture towers by timm's names, fastvit_mci0 to fastvit_mci4, at 256 pixels."""
+    match size:
+        case 0:
+            return FastVitConfig(projection=projection)
+        case 1:
+            return FastVitConfig(depths=(4, 12, 20, 4), projection=projection)
+        case 2:
+            return FastVitConfig(widths=(80, 160, 320, 640), depths=(4, 12, 24, 4), projection=projection)
+        case 3:
+            widths, depths = (96, 192, 384, 768, 1536), (2, 12, 24, 4, 2)
+        case 4:
+            widths, depths = (128, 256, 512, 1024, 2048), (2, 12, 24, 4, 4)
+    return FastVitConfig(
+        widths=widths, depths=depths, mlp_ratio=4, attention_stages=2, attention_norm="layer", gated_stages=0,
+        stem_scale=False, projection=projection)
+
+
+ImageConfig = VitConfig | NaflexConfig | EvaConfig | ResNetConfig | FastVitConfig | EfficientNetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +298,13 @@ class TextConfig:
             raise ValueError("pool='mean' needs mask_padding=True: without it the mean depends on the padding")
         if self.causal and self.mask_padding:
             raise ValueError("a causal tower with right padding needs no padding mask; set mask_padding=False")
+        if self.pool == "cls" and not self.causal:
+            raise ValueError("pool='cls' is CoCa's, whose text is causal; set causal=True")
+
+    @property
+    def sees_padding(self) -> bool:
+        """Whether a text's vector depends on how far it is padded, so that it must be to `context_length`."""
+        return self.pool in ("last", "cls") or not (self.causal or self.mask_padding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,9 +312,9 @@ class TransformersTextConfig:
     """A text tower that is another project's model, run by `transformers` (the optional extra of that name): XLM-R,
     RoBERTa, mT5's encoder, NLLB's encoder, as open_clip's `HFTextEncoder` uses them.
 
-    `settings` is what the model's config.json says. `pool`: "mean" of the real tokens, or "cls", the first token's
-    state (its pooler's output with `pooler`, where the architecture has one). `projection_hidden` None is a linear
-    projection, else an MLP with GELU; neither has a bias.
+    `settings` is what the model's config.json says of its sizes, but for those that have a field here. `pool`: "mean"
+    of the real tokens, or "cls", the first token's state. `projection` None keeps `width`; `projection_hidden` None is
+    a linear projection, else an MLP with GELU; neither has a bias.
     """
 
     kind: Literal["transformers"] = "transformers"
@@ -229,6 +328,11 @@ class TransformersTextConfig:
     projection: int | None = 512
     projection_hidden: int | None = None
     settings: Mapping[str, int | float | str | bool] = field(default_factory=dict[str, int | float | str | bool])
+
+    @property
+    def sees_padding(self) -> bool:
+        """Whether a text's vector depends on how far it is padded: never, all of them mask it."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,20 +38,26 @@ STAGES = (
 
 
 class SameConv(nn.Module):
-    """A convolution with TensorFlow's SAME padding; a stride-2 one gives ceil(size / 2)."""
+    """A convolution with TensorFlow's SAME padding, and ReLU6 if asked for; a stride-2 one gives ceil(size / 2)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu6: bool = False):
         super().__init__()
+        self.relu6 = relu6
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=0 if stride > 1 else kernel // 2, groups=groups)
 
     def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs h w"]:
         """conv(x), with the odd pixel of padding on the right and the bottom."""
+        x = self.conv(self.padded(x))
+        return F.relu6(x) if self.relu6 else x
+
+    def padded(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch inputs h w"]:
+        """What the convolution itself does not pad."""
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         if stride > 1:
             total = [max((-(-s // stride) - 1) * stride + kernel - s, 0) for s in x.shape[-2:]]
             top, left = (t // 2 for t in total)
             x = F.pad(x, (left, total[1] - left, top, total[0] - top))
-        return self.conv(x)
+        return x
 
 
 class InvertedResidual(nn.Module):
@@ -60,15 +66,15 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, expand: int, kernel: int, stride: int):
         super().__init__()
         middle = inputs * expand
-        self.expand = SameConv(inputs, middle, 1) if expand > 1 else None
-        self.depthwise = SameConv(middle, middle, kernel, stride, groups=middle)
+        self.expand = SameConv(inputs, middle, 1, relu6=True) if expand > 1 else None
+        self.depthwise = SameConv(middle, middle, kernel, stride, groups=middle, relu6=True)
         self.project = SameConv(middle, outputs, 1)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs h w"]:
         """The block's output, with the input added where shapes agree."""
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else self.expand(x)
+        y = self.project(self.depthwise(y))
         return x + y if self.residual else y
 
 
@@ -77,13 +83,13 @@ class Trunk(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = SameConv(3, 32, 3, 2)
+        self.stem = SameConv(3, 32, 3, 2, relu6=True)
         blocks = [
             InvertedResidual(s.outputs if i else s.inputs, s.outputs, s.expand, s.kernel, 1 if i else s.stride)
             for s in STAGES for i in range(s.repeats)
         ]
         self.blocks = nn.ModuleList(blocks)
-        self.head = SameConv(320, 1280, 1)
+        self.head = SameConv(320, 1280, 1, relu6=True)
 
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1280"]:
         """Mean-pooled features, non-negative (after ReLU6)."""
@@ -91,16 +97,20 @@ class Trunk(nn.Module):
 
     def early(self, pixels: Float[Tensor, "batch 3 height width"], blocks: int) -> Float[Tensor, "batch c h w"]:
         """The maps after the stem and the first `blocks` blocks."""
-        x = F.relu6(self.stem(pixels))
+        x = self.stem(pixels)
         for block in self.blocks[:blocks]:
             x = block(x)
         return x
+
+    def cells(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch cells 1280"]:
+        """The last map's cells, row by row, whose mean `forward` gives."""
+        return self.head(self.early(pixels, len(self.blocks))).flatten(2).transpose(1, 2)
 
     def late(self, maps: Float[Tensor, "batch c h w"], blocks: int) -> Float[Tensor, "batch 1280"]:
         """What `forward` gives, from the maps that `early` gave after as many blocks."""
         for block in self.blocks[blocks:]:
             maps = block(maps)
-        return F.relu6(self.head(maps)).mean(dim=(2, 3))
+        return self.head(maps).mean(dim=(2, 3))
 
 
 class Head(nn.Module):

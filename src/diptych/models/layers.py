@@ -55,6 +55,7 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int, act: Activation):
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.activation: Activation = act
         self.act = activation(act)
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
@@ -94,7 +95,7 @@ class MapPool(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "batch len width"]) -> Float[Tensor, "batch width"]:
         """Tokens → one pooled vector per picture."""
-        x = self.attention(self.probe.expand(len(tokens), -1, -1), memory=tokens)
+        x = self.attention(self.probe.expand(tokens.shape[0], -1, -1), memory=tokens)
         return (x + self.mlp(self.norm(x)))[:, 0]
 
 

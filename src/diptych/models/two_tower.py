@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from diptych.models.config import (
     EfficientNetConfig,
     EvaConfig,
+    FastVitConfig,
     NaflexConfig,
     ResNetConfig,
     TextConfig,
@@ -19,8 +21,15 @@ from diptych.models.config import (
     VitConfig,
 )
 from diptych.models.efficientnet import EfficientNet
+from diptych.models.eva import Eva
+from diptych.models.fastvit import FastVit
+from diptych.models.naflex import NaflexVit, PackedPatches
+from diptych.models.resnet import ResNet
 from diptych.models.text import TextTransformer
+from diptych.models.transformers_text import TransformersText
 from diptych.models.vit import Vit
+
+ImageTower: TypeAlias = Vit | NaflexVit | Eva | ResNet | FastVit | EfficientNet
 
 
 class TwoTower(nn.Module):
@@ -37,13 +46,19 @@ class TwoTower(nn.Module):
                 self.image = Vit(config.image)
             case EfficientNetConfig():
                 self.image = EfficientNet(config.image)
-            case NaflexConfig() | EvaConfig() | ResNetConfig():
-                raise NotImplementedError(config.image.kind)
+            case ResNetConfig():
+                self.image = ResNet(config.image)
+            case EvaConfig():
+                self.image = Eva(config.image)
+            case FastVitConfig():
+                self.image = FastVit(config.image)
+            case NaflexConfig():
+                self.image = NaflexVit(config.image)
         match config.text:
             case TextConfig():
                 self.text = TextTransformer(config.text)
             case TransformersTextConfig():
-                raise NotImplementedError(config.text.kind)
+                self.text = TransformersText(config.text)
         if self.image.dim != self.text.dim:
             raise ValueError(f"the towers must meet in one width: image {self.image.dim}, text {self.text.dim}")
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.init_logit_scale)))
@@ -60,8 +75,10 @@ class TwoTower(nn.Module):
         """exp(t')."""
         return self.log_scale.exp()
 
-    def encode_image(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed"]:
-        """Normalised pixels to unit-norm embeddings."""
+    def encode_image(
+        self, pixels: Float[Tensor, "batch 3 height width"] | PackedPatches
+    ) -> Float[Tensor, "batch embed"]:
+        """Normalised pixels, or packed patches for a native-aspect tower, to unit-norm embeddings."""
         return F.normalize(self.image(pixels), dim=-1)
 
     def encode_text(self, ids: Int[Tensor, "batch len"]) -> Float[Tensor, "batch embed"]:

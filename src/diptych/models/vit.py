@@ -1,6 +1,7 @@
 """The ViT picture tower: every published plain ViT of the CLIP and SigLIP families, by configuration.
 
-arXiv 2010.11929 (ViT), 2103.00020 (CLIP: cls token, pre-norm, projection), 2303.15343 (SigLIP: MAP pooling).
+arXiv 2010.11929 (ViT), 2103.00020 (CLIP: cls token, pre-norm, projection), 2303.15343 (SigLIP: MAP pooling),
+2305.07017 (CLIPA: the mean), 2205.01917 (CoCa: learned queries), 2311.17049 (MobileCLIP-B: convolutions for patches).
 Rotary positions, packing and windowed attention are not here.
 """
 
@@ -13,38 +14,98 @@ from diptych.models.config import VitConfig
 from diptych.models.layers import Block, MapPool
 
 
+class ConvStem(nn.Sequential):
+    """MobileCLIP-B's patches: convolutions of 4, 2 and 2 pixels that do not overlap, with GELU between them.
+
+    Pixels [batch, 3, height, width] to [batch, width, height / 16, width / 16]. The BatchNorms of the published files
+    are merged into the first two.
+    """
+
+    def __init__(self, width: int):
+        narrow = width // 4
+        super().__init__(
+            nn.Conv2d(3, narrow, 4, stride=4), nn.GELU(),
+            nn.Conv2d(narrow, narrow, 2, stride=2), nn.GELU(),
+            nn.Conv2d(narrow, width, 2, stride=2),
+        )
+
+
+class QueryPool(nn.Module):
+    """CoCa's attention pooling as open_clip trained it: learned queries attend to all tokens, class token included.
+
+    The first query makes the embedding; the others are what the captioning decoder reads. They are kept, so that a
+    file can be written again, and not computed. (The paper pools twice; open_clip's released models do not.)
+    """
+
+    def __init__(self, width: int, pooled: int, queries: int, heads: int, eps: float):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(queries, pooled))
+        self.norm_query, self.norm_memory = nn.LayerNorm(pooled, eps), nn.LayerNorm(width, eps)
+        self.q_proj = nn.Linear(pooled, pooled, bias=False)
+        self.kv_proj = nn.Linear(width, 2 * pooled, bias=False)
+        self.in_bias = nn.Parameter(torch.zeros(3 * pooled))  # of q, k and v
+        self.out_proj = nn.Linear(pooled, pooled)
+
+    def forward(self, tokens: Float[Tensor, "batch len width"]) -> Float[Tensor, "batch pooled"]:
+        """Tokens → what the first query gathers."""
+        q_bias, kv_bias = self.in_bias.tensor_split([self.q_proj.out_features])
+        q = self.q_proj(self.norm_query(self.query[:1])) + q_bias
+        k, v = F.linear(self.norm_memory(tokens), self.kv_proj.weight, kv_bias).chunk(2, dim=-1)
+        q = q.expand(tokens.shape[0], 1, -1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # batch heads len head_dim
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).flatten(1))
+
+
 class Vit(nn.Module):
     """Pixels [batch, 3, size, size], normalised as the checkpoint's preprocessing says, to features [batch, embed]."""
 
     def __init__(self, config: VitConfig):
         super().__init__()
         self.config = c = config
-        self.patch_embed = nn.Conv2d(3, c.width, c.patch_size, stride=c.patch_size, bias=c.patch_bias)
-        self.cls_token = nn.Parameter(torch.randn(c.width) * c.width**-0.5) if c.pool == "cls" else None
-        length = c.grid**2 + (c.pool == "cls")
-        self.position = nn.Parameter(torch.randn(length, c.width) * c.width**-0.5)
+        self.patch_embed = (
+            ConvStem(c.width) if c.stem == "conv"
+            else nn.Conv2d(3, c.width, c.patch_size, stride=c.patch_size, bias=c.patch_bias)
+        )
+        self.cls_token = nn.Parameter(torch.randn(c.width) * c.width**-0.5) if c.has_cls else None
+        self.position = nn.Parameter(torch.randn(c.position_prefix + c.grid**2, c.width) * c.width**-0.5)
         self.norm_pre = nn.LayerNorm(c.width, c.norm_eps) if c.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(
             Block(c.width, c.heads, c.mlp_width, c.activation, c.norm_eps) for _ in range(c.layers)
         )
-        self.norm_post = nn.LayerNorm(c.width, c.norm_eps)
-        self.pool = MapPool(c.width, c.heads, c.mlp_width, c.activation, c.norm_eps) if c.pool == "map" else None
-        self.projection = nn.Linear(c.width, c.projection, bias=False) if c.projection else nn.Identity()
+        pooled = self.dim if c.pool == "query" else c.width  # CoCa's pooling changes the width, the others do not
+        self.norm_post = nn.LayerNorm(pooled, c.norm_eps)
+        match c.pool:
+            case "map":
+                self.pool = MapPool(c.width, c.heads, c.mlp_width, c.activation, c.norm_eps)
+            case "query":
+                self.pool = QueryPool(c.width, pooled, c.queries, c.query_heads, c.norm_eps)
+            case "cls" | "mean":
+                self.pool = None
+        self.projection = nn.Linear(pooled, c.projection, c.projection_bias) if c.projection else nn.Identity()
 
     @property
     def dim(self) -> int:
         """Width of the embedding."""
         return self.config.projection or self.config.width
 
-    def tokens(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch len channels"]:
-        """The sequence after the last block, before the final norm and pooling (cls first where there is one)."""
-        x = self.patch_embed(pixels).flatten(2).transpose(1, 2)
+    def tokens(
+        self, pixels: Float[Tensor, "batch 3 height width"], blocks: int | None = None
+    ) -> Float[Tensor, "batch len channels"]:
+        """The sequence after the first `blocks` blocks (all), before final norm and pooling; cls first, if any."""
+        prefix = self.config.position_prefix
+        x = self.patch_embed(pixels).flatten(2).transpose(1, 2) + self.position[prefix:]
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(len(x), 1, -1), x], dim=1)
-        x = self.norm_pre(x + self.position)
-        for block in self.blocks:
+            cls = self.cls_token + self.position[0] if prefix else self.cls_token
+            x = torch.cat([cls.expand(x.shape[0], 1, -1), x], dim=1)
+        x = self.norm_pre(x)
+        for block in self.blocks[:blocks]:
             x = block(x)
         return x
+
+    def patch_tokens(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch patches channels"]:
+        """The patches' part of `tokens`, row by row of the grid."""
+        return self.tokens(pixels)[:, int(self.config.has_cls) :]
 
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed"]:
         """Projected features, not yet of unit norm."""
@@ -52,17 +113,22 @@ class Vit(nn.Module):
         match self.config.pool:
             case "cls":  # CLIP normalises the pooled token only
                 pooled = self.norm_post(x[:, 0])
-            case "mean":
-                pooled = self.norm_post(x).mean(dim=1)
+            case "mean":  # of the patches: CLIPA has a class token and leaves it out
+                patches = x[:, int(self.config.has_cls) :]
+                after = self.config.norm_after_pool
+                pooled = self.norm_post(patches.mean(dim=1)) if after else self.norm_post(patches).mean(dim=1)
             case "map":
                 assert self.pool is not None
                 pooled = self.pool(self.norm_post(x))
+            case "query":
+                assert self.pool is not None
+                pooled = self.norm_post(self.pool(x))
         return self.projection(pooled)
 
 
 def resize_positions(position: Float[Tensor, "len width"], grid: int, prefix: int) -> Float[Tensor, "new_len width"]:
     """Learned positions resized to another square grid, bilinear with antialias (as NaFlex does); the first
-    `prefix` rows (the cls token) are kept as they are. ValueError when the rest is not a square grid."""
+    `prefix` rows (`VitConfig.position_prefix`) are kept as they are. ValueError when the rest is not a square grid."""
     head, rest = position[:prefix], position[prefix:]
     side = round(len(rest) ** 0.5)
     if side * side != len(rest):

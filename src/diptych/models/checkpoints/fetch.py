@@ -1,46 +1,38 @@
-"""Published weights from the Hugging Face hub into the local cache: resumed, checked against the hub's own hashes.
+"""Published weights from the Hugging Face hub, or from their publisher's own address, into the local cache: resumed,
+and checked against the hub's hashes and the catalogue's.
 
-A model is three files in `models/NAME` under DIPTYCH_HOME, and `source.json`, which says where they came from. Parts
-are kept in `models/.partial/NAME`, so that a download that was stopped goes on where it was; config.json is moved into
-place last, and a folder without it is no model yet. No token is sent: everything in the catalogue is public.
+A model is the first of its entry's files of weights, its tokenizer, transformers' config.json where there is one, and
+`source.json`, which says where they came from; all in `models/NAME` under DIPTYCH_HOME. Parts are kept in
+`models/.partial/NAME`, so that a download that was stopped goes on where it was; the weights are moved into place last,
+and a folder without them is no model yet. No token is sent: everything in the catalogue is public.
 """
 
 import functools
 import hashlib
 import json
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from diptych.core.config import from_dict, to_json
+from diptych.core.config import to_json
 from diptych.core.errors import CheckpointError
-from diptych.core.files import home, sha256_file, write_text
+from diptych.core.files import sha256_file, write_text
 from diptych.core.telemetry import Progress, progress
-from diptych.models.checkpoints import catalog
-from diptych.models.checkpoints.catalog import Entry
+from diptych.models.checkpoints import catalog, folders
+from diptych.models.checkpoints.catalog import Entry, Weights
+from diptych.models.checkpoints.folders import Source
 
-FILES = ("model.safetensors", "tokenizer.json", "config.json")
-"""What is needed of a repository, in the order in which it is moved into place."""
-
+TOKENIZER, CONFIG = "tokenizer.json", "config.json"
 _MB = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """`source.json`: which catalogue entry a folder holds, from which commit, and each file's sha256."""
-
-    name: str
-    repo: str
-    revision: str
-    files: dict[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Remote:
-    """A file on the hub at a fixed commit. `etag` is its sha256, or the git hash of a small file."""
+    """A file at a fixed address. `etag` is its sha256, the git hash of a small file, or empty; `commit` the hub's."""
 
     name: str
     url: str
@@ -56,10 +48,10 @@ def pull(name: str, endpoint: str | None = None) -> Path:
     reached or its files are not what it says they are; ModelNotFound when the catalogue has no such name.
     """
     entry = catalog.get(name)
-    folder = home() / "models" / entry.name
-    if is_complete(folder):
+    folder = folders.models_folder() / entry.name
+    if folders.is_complete(folder, entry):
         return folder
-    staging = home() / "models" / ".partial" / entry.name
+    staging = folders.models_folder() / ".partial" / entry.name
     staging.mkdir(parents=True, exist_ok=True)
     with _explained(entry, folder):
         _pull(entry, folder, staging, endpoint)
@@ -67,42 +59,76 @@ def pull(name: str, endpoint: str | None = None) -> Path:
     return folder
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether all files of a published model are in `folder`."""
-    return all((folder / name).is_file() for name in FILES)
-
-
-def read_source(folder: Path) -> Source | None:
-    """What `pull` noted beside the files, or None for files that came another way."""
-    path = folder / "source.json"
-    return from_dict(Source, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+def files_of(entry: Entry) -> tuple[str, ...]:
+    """The files that `pull` gets, the weights first."""
+    first = entry.weights[0]
+    config = (CONFIG,) if first.repo and first.layout.startswith("huggingface") else ()
+    return (first.file, TOKENIZER, *config)
 
 
 def _pull(entry: Entry, folder: Path, staging: Path, endpoint: str | None) -> None:
     from huggingface_hub.utils import WeakFileLock
 
     with WeakFileLock(staging / "lock"):
-        if is_complete(folder):  # another process was faster
+        if folders.is_complete(folder, entry):  # another process was faster
             return
-        first = _locate(entry, FILES[0], entry.weights[0].revision, endpoint)
-        remotes = [first, *(_locate(entry, name, first.commit, endpoint) for name in FILES[1:])]
+        remotes = _remotes(entry, staging, endpoint)
         parts = {remote: staging / f"{remote.name}.{remote.etag[:16]}" for remote in remotes}
         have = sum(part.stat().st_size for part in parts.values() if part.is_file())
         with progress(f"pulling {entry.name}", sum(r.size for r in remotes) / _MB, "MB", done=have / _MB) as task:
             for remote, part in parts.items():
                 _download(remote, part, task)
-        source = Source(name=entry.name, repo=str(entry.weights[0].repo), revision=first.commit,
+        first = entry.weights[0]
+        source = Source(name=entry.name, repo=first.repo or str(first.url), revision=remotes[0].commit,
                         files={remote.name: sha256_file(part) for remote, part in parts.items()})
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "source.json", to_json(source))
-        for remote, part in parts.items():
-            part.replace(folder / remote.name)
+        for remote in reversed(remotes):
+            parts[remote].replace(folder / remote.name)
 
 
-def _locate(entry: Entry, name: str, revision: str, endpoint: str | None) -> _Remote:
+def _remotes(entry: Entry, staging: Path, endpoint: str | None) -> list[_Remote]:
+    """The files of an entry, the weights first; a repository's all from one commit."""
+    first = entry.weights[0]
+    weights = _weights(entry, staging, endpoint)
+    home = entry.tokenizer_repo or str(first.repo)
+    at = functools.partial(_locate, endpoint=endpoint)
+    revision = weights[0].commit if home == first.repo else "main"
+    rest = [at(home, TOKENIZER, revision)]
+    if CONFIG in files_of(entry):
+        rest.append(at(str(first.repo), CONFIG, weights[0].commit))
+    return [*weights, *rest]
+
+
+def _weights(entry: Entry, staging: Path, endpoint: str | None) -> list[_Remote]:
+    """One file, or an index and the parts that it names. Of a repository the first that it has of the entry's files:
+    some were published as a pickle only, and are offered as safetensors since."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    first = entry.weights[0]
+    if first.repo is None:
+        return [_elsewhere(first)]
+    for weights in (w for w in entry.weights if w.repo == first.repo):
+        try:
+            found = _locate(first.repo, weights.file, weights.revision, endpoint)
+        except EntryNotFoundError:
+            continue
+        if weights.sha256 and len(found.etag) == len(weights.sha256) and found.etag != weights.sha256:
+            raise CheckpointError(f"{first.repo} now has another {weights.file}: its sha256 is {found.etag}, the "
+                                  f"catalogue's is {weights.sha256}")
+        return [found]
+    index = _locate(first.repo, f"{first.file}.index.json", first.revision, endpoint)
+    part = staging / f"{index.name}.{index.etag[:16]}"
+    with progress(index.name, index.size / _MB, "MB") as task:
+        _download(index, part, task)
+    names = sorted(set(json.loads(part.read_text(encoding="utf-8"))["weight_map"].values()))
+    return [index, *(_locate(first.repo, name, index.commit, endpoint) for name in names)]
+
+
+def _locate(repo: str, name: str, revision: str, endpoint: str | None) -> _Remote:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    where = functools.partial(hf_hub_url, str(entry.weights[0].repo), name, endpoint=endpoint)
+    where = functools.partial(hf_hub_url, repo, name, endpoint=endpoint)
     about = get_hf_file_metadata(where(revision=revision), token=False, endpoint=endpoint)
     if about.size is None or about.etag is None or about.commit_hash is None:
         raise CheckpointError(f"{where(revision=revision)} does not answer as a hub: no size, hash or commit")
@@ -110,18 +136,28 @@ def _locate(entry: Entry, name: str, revision: str, endpoint: str | None) -> _Re
                    etag=about.etag)
 
 
+def _elsewhere(weights: Weights) -> _Remote:
+    """A file at its publisher's own address, whose hash is the catalogue's."""
+    request = urllib.request.Request(str(weights.url), method="HEAD")
+    with urllib.request.urlopen(request, timeout=30.0) as answer:
+        size = int(answer.headers["Content-Length"])
+    return _Remote(name=weights.file, url=str(weights.url), commit="", size=size, etag=weights.sha256 or "")
+
+
 def _download(remote: _Remote, part: Path, task: Progress) -> None:
     # hf_hub_download starts a killed download anew (it writes to a name of its own each time); http_get goes on
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
+    if part.is_file() and part.stat().st_size == remote.size and _is_intact(part, remote.etag):
+        return
     meter = cast(Any, functools.partial(_Meter, task))
     with part.open("ab") as stream:
         http_get(remote.url, stream, resume_size=stream.tell(), expected_size=remote.size, tqdm_class=meter,
                  headers=build_hf_headers(token=False))
     if not _is_intact(part, remote.etag):
         part.unlink()
-        raise CheckpointError(f"{remote.name} arrived damaged: its hash is not the one that the hub states")
+        raise CheckpointError(f"{remote.name} arrived damaged: its hash is not the one that is stated for it")
 
 
 def _is_intact(path: Path, etag: str) -> bool:
@@ -159,7 +195,9 @@ def _explained(entry: Entry, folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # what a lost network raises depends on the HTTP library of huggingface_hub's version
         reason = str(error).strip().split("\n")[0]
+        if entry.gated:
+            reason += "; its repository is behind an account: accept its terms there, and fetch the files yourself"
         raise CheckpointError(
             f"cannot pull {entry.name} from the hub ({type(error).__name__}: {reason}). Run the command again where "
-            f"the hub can be reached: it goes on where it stopped. Or copy {', '.join(FILES)} of {first.repo} "
-            f"({first.revision}) into {folder}") from error
+            f"the hub can be reached: it goes on where it stopped. Or copy {', '.join(files_of(entry))} of "
+            f"{first.repo or first.url} ({first.revision}) into {folder}") from error

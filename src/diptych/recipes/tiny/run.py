@@ -21,8 +21,8 @@ from diptych.evaluation.calibration import calibrate
 from diptych.evaluation.pictograms import Embedded, Item, scores
 from diptych.inputs.image import Preprocessing, decode
 from diptych.models.checkpoints.efficientnet_lite0 import load_imagenet
+from diptych.models.checkpoints.loading import load_embedder
 from diptych.models.checkpoints.native import ModelCard, ModelConfig, read_card, read_config, save_model
-from diptych.models.checkpoints.native import load_model as open_model
 from diptych.models.config import EfficientNetConfig, VitConfig
 from diptych.models.efficientnet import EfficientNet
 from diptych.models.embedder import TorchEmbedder
@@ -132,7 +132,7 @@ def read_recipe(folder: Path) -> TinyConfig:
 
 def finish_card(folder: Path, gallery: Gallery) -> ModelCard:
     """Score and calibrate the model in `folder` and rewrite its card."""
-    config, embedder, old = read_recipe(folder), open_model(folder), read_card(folder)
+    config, embedder, old = read_recipe(folder), load_embedder(folder), read_card(folder)
     card = ModelCard(licence=old.licence, data_sha256=old.data_sha256, scores=score(gallery, embedder, config),
                      calibration=calibration(embedder, config))
     write_text(folder / "card.json", to_json(card))

@@ -25,7 +25,7 @@ from diptych.losses.softmax import softmax_loss
 from diptych.models.checkpoints.efficientnet_lite0 import ImageNetWeights
 from diptych.models.efficientnet import EfficientNet, InvertedResidual, Trunk
 from diptych.models.layers import Block, channels_last
-from diptych.models.text import encode_by_length
+from diptych.models.text import TextTransformer, encode_by_length
 from diptych.models.two_tower import TwoTower
 from diptych.models.vit import Vit
 from diptych.recipes.tiny import TinyConfig
@@ -64,6 +64,7 @@ class Student(nn.Module):
         """Begin the text tower as the mean of its tokens' mapped teacher vectors: blocks that add nothing yet, and
         an identity projection. Whole words are most of the vocabulary, so this is already half a translation."""
         text = self.towers.text
+        assert isinstance(text, TextTransformer)
         known = torch.from_numpy(world.token_vectors.astype(np.float32))
         mapped = F.normalize(self.anchor(known), dim=-1)
         has = known.any(dim=1)

@@ -129,7 +129,8 @@ def _read_one(published: Mapping[str, Tensor], source: Source, shape: Shape, lay
     for key, rows in zip(source.keys, sizes, strict=True):
         here = shape if rows is None else (rows, *shape[1:])
         if key is None:
-            parts.append(torch.zeros(here, dtype=parts[0].dtype if parts else torch.float32))
+            like = parts[0] if parts else torch.empty(0)
+            parts.append(torch.zeros(here, dtype=like.dtype, device=like.device))
             continue
         if key not in published:
             raise CheckpointError(f"the weights lack {key!r}, which {layout} with this architecture has")

@@ -1,17 +1,17 @@
 """Hugging Face's layouts of CLIP and SigLIP, to our state dict and back.
 
-MetaCLIP 2 is stored as CLIP, and SigLIP 2 at a fixed resolution as SigLIP; the NaFlex models, whose patches are a
-linear layer, are "huggingface_siglip2".
+MetaCLIP 2 is stored as CLIP, and SigLIP 2 at a fixed resolution as SigLIP; its NaFlex models are
+"huggingface_siglip2", which is the same but for the patches: they are a linear layer.
 """
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from diptych.models.checkpoints import keys
 from diptych.models.checkpoints.catalog import Layout
-from diptych.models.checkpoints.keys import Names, Source, affine, leading, one
-from diptych.models.config import TextConfig, TwoTowerConfig, VitConfig
+from diptych.models.checkpoints.maps import keys
+from diptych.models.checkpoints.maps.keys import AS_IS, PATCH_ROWS, Names, Source, affine, leading, one
+from diptych.models.config import NaflexConfig, TextConfig, TwoTowerConfig, VitConfig
 
 _BUFFERS = frozenset({"vision_model.embeddings.position_ids", "text_model.embeddings.position_ids"})
 """Counting from 0, stored by older versions of transformers; not weights."""
@@ -33,12 +33,14 @@ def to_huggingface(ours: Mapping[str, Tensor], towers: TwoTowerConfig, layout: L
 
 def names(towers: TwoTowerConfig, layout: Layout) -> Names:
     """Each of our keys with the published one, or the three of q, k and v that ours packs along its rows."""
-    image, text = towers.image, towers.text
-    if not isinstance(image, VitConfig) or not isinstance(text, TextConfig):
-        raise ValueError(f"{layout} holds a plain ViT and a plain text transformer, not {image.kind}")
+    image, text, naflex = towers.image, towers.text, layout == "huggingface_siglip2"
+    if not isinstance(image, NaflexConfig if naflex else VitConfig) or not isinstance(text, TextConfig):
+        raise ValueError(f"{layout} holds a {'NaFlex' if naflex else 'plain'} ViT and a plain text transformer, "
+                         f"not {image.kind}")
+    patches = PATCH_ROWS if naflex else AS_IS
     found: Names = {
         "image.position": one("vision_model.embeddings.position_embedding.weight"),
-        "image.patch_embed.weight": one("vision_model.embeddings.patch_embedding.weight"),
+        "image.patch_embed.weight": one("vision_model.embeddings.patch_embedding.weight", patches),
         "text.position": one("text_model.embeddings.position_embedding.weight"),
         "text.token_embed.weight": one("text_model.embeddings.token_embedding.weight"),
         **_blocks("image", "vision_model", image.layers),
@@ -55,7 +57,7 @@ def names(towers: TwoTowerConfig, layout: Layout) -> Names:
                 "image.projection.weight": one("visual_projection.weight"),
                 "text.projection.weight": one("text_projection.weight"),
             }
-        case "huggingface_siglip":
+        case "huggingface_siglip" | "huggingface_siglip2":
             found |= {
                 "log_scale": one("logit_scale", leading(1)),
                 "logit_bias": one("logit_bias", leading(1)),

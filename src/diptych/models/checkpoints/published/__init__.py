@@ -1,0 +1,1 @@
+"""The catalogue's records, by publisher: tables of frozen records, without torch."""

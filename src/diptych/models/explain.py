@@ -1,0 +1,130 @@
+"""Where in a picture a text is: patch features, heat maps, and large pictures in tiles, for any Embedder of ours.
+
+All of it is float32 and uncompiled whatever the embedder's runtime is: these are looks at a few pictures.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from diptych.core.types import Picture
+from diptych.inputs.image import Preprocessing, preprocess_batch, region
+from diptych.inputs.naflex import NaflexPreprocessing, pack
+from diptych.inputs.tiles import Box, crop, tile_boxes
+from diptych.models import dense
+from diptych.models.embedder import TorchEmbedder
+from diptych.models.naflex import PackedPatches
+from diptych.models.two_tower import ImageTower
+
+Look: TypeAlias = Callable[[ImageTower, Tensor | PackedPatches], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """How a text fits each part of a picture.
+
+    `cosines` [rows, columns] are of the patches' embeddings with the text's; `cosine` and `probability` of the whole
+    picture's. `box` is the part of the picture, in its pixels, that the patches cover: a model that crops the middle
+    has not seen the rest, one that pads has seen more.
+    """
+
+    text: str
+    cosines: Float[np.ndarray, "rows columns"]
+    cosine: float
+    probability: float
+    box: Box
+
+    def heat(self, width: int, height: int) -> Float[np.ndarray, "height width"]:
+        """The cosines in the picture's pixels, in [0, 1] from the least to the greatest; 0 where nothing was seen."""
+        low, high = float(self.cosines.min()), float(self.cosines.max())
+        scaled = (self.cosines - low) / max(high - low, 1e-6)
+        size = (max(1, self.box.right - self.box.left), max(1, self.box.bottom - self.box.top))
+        seen = Image.fromarray(scaled.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+        canvas = Image.new("F", (width, height), 0.0)
+        canvas.paste(seen, (self.box.left, self.box.top))
+        return np.clip(np.asarray(canvas), 0.0, 1.0)
+
+    def overlay(self, picture: Picture) -> Picture:
+        """The picture darkened where the text does not fit: a quarter as bright at no heat, as it is from 0.8 on."""
+        heat = self.heat(*picture.size)
+        light = 0.25 + 0.75 * np.clip((heat - 0.1) / 0.7, 0.0, 1.0)
+        return Image.fromarray(np.rint(np.asarray(picture.convert("RGB")) * light[..., None]).astype(np.uint8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiledEmbedding:
+    """A picture's vectors, the whole first, then its tiles; `boxes` says what each of them shows."""
+
+    vectors: Float[np.ndarray, "parts dim"]
+    boxes: tuple[Box, ...]
+
+    @property
+    def mean(self) -> Float[np.ndarray, " dim"]:
+        """The mean direction of all parts, of unit norm: one vector for an index."""
+        mean = self.vectors.mean(axis=0)
+        return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+    def similarity(self, queries: Float[np.ndarray, "n dim"],
+                   pool: Literal["max", "mean"] = "max") -> Float[np.ndarray, " n"]:
+        """Cosines with unit vectors: of the part that fits each best, or of the mean."""
+        return (queries @ self.vectors.T).max(axis=1) if pool == "max" else queries @ self.mean
+
+
+@torch.inference_mode()
+def patch_features(embedder: TorchEmbedder, pictures: Sequence[Picture]) -> list[Float[np.ndarray, "rows cols c"]]:
+    """Each picture's patches before the final norm and pooling, as a grid. Fixed-size towers have one grid for all."""
+    return _grids(embedder, pictures, dense.patch_features)
+
+
+@torch.inference_mode()
+def patch_embeddings(embedder: TorchEmbedder, pictures: Sequence[Picture]) -> list[Float[np.ndarray, "rows cols dim"]]:
+    """Each picture's patches as unit vectors in the space of pictures and texts (`models/dense.py` says how)."""
+    return _grids(embedder, pictures, dense.patch_embeddings)
+
+
+def explain(embedder: TorchEmbedder, picture: Picture, text: str) -> Explanation:
+    """How the text fits each patch of the picture, and the whole of it."""
+    words = embedder.embed_texts([text])[0]
+    cosine = float(embedder.embed_images([picture])[0] @ words)
+    cosines = patch_embeddings(embedder, [picture])[0] @ words
+    box = Box(0, 0, *picture.size)
+    if isinstance(embedder.preprocessing, Preprocessing):
+        box = Box(*region(*picture.size, embedder.preprocessing))
+    return Explanation(
+        text=text, cosines=cosines, cosine=cosine, probability=embedder.spec.probability(cosine), box=box)
+
+
+def embed_tiled(embedder: TorchEmbedder, pictures: Sequence[Picture],
+                scales: Sequence[int] = (1, 2)) -> list[TiledEmbedding]:
+    """Large pictures as a whole and in tiles (`inputs/tiles.py`). Decode them with `max_side=None`: by default a
+    decoded picture is no larger than a model needs it as a whole."""
+    found: list[TiledEmbedding] = []
+    for picture in pictures:
+        boxes = tile_boxes(*picture.size, scales, min_side=embedder.spec.image_size)
+        vectors = embedder.embed_images([crop(picture, box) for box in boxes])
+        found.append(TiledEmbedding(vectors=vectors, boxes=tuple(boxes)))
+    return found
+
+
+def _grids(embedder: TorchEmbedder, pictures: Sequence[Picture], look: Look) -> list[np.ndarray]:
+    """The patches of each picture as [rows, columns, channels]."""
+    if not pictures:
+        return []
+    preprocessing, tower = embedder.preprocessing, embedder.towers.image
+    if isinstance(preprocessing, NaflexPreprocessing):
+        batch = pack(pictures, preprocessing)
+        packed = PackedPatches(torch.from_numpy(batch.patches), torch.from_numpy(batch.grids))
+        grids = [(int(rows), int(columns)) for rows, columns in batch.grids]
+        flat = look(tower, packed)
+    else:
+        flat = look(tower, torch.from_numpy(preprocess_batch(pictures, preprocessing)))
+        side = round((len(flat) / len(pictures)) ** 0.5)
+        grids = [(side, side)] * len(pictures)
+    parts = flat.split([rows * columns for rows, columns in grids])
+    return [part.reshape(rows, columns, -1).numpy() for part, (rows, columns) in zip(parts, grids, strict=True)]

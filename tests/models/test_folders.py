@@ -1,0 +1,119 @@
+"""Finding a model by name, folder or file: each way in which it can declare itself, and what is said otherwise."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_towers import clip_towers, max_gap, random_towers, siglip_towers, tokenizer_json
+from test_huggingface import entry
+
+import diptych
+from diptych.core.errors import CheckpointError, ModelNotFound
+from diptych.models import checkpoints
+from diptych.models.checkpoints import catalog, folders, layouts, loading
+from diptych.models.checkpoints.entry import Weights
+
+SMALL = dataclasses.replace(
+    entry("huggingface_clip", clip_towers()), name="small-clip", aliases=("ViT-S::test",),
+    weights=(Weights(layout="huggingface_clip", repo="someone/small-clip"),
+             Weights(layout="open_clip", repo="someone/other", file="open_clip_model.safetensors")))
+
+
+@pytest.fixture(autouse=True)
+def catalogued(monkeypatch):
+    monkeypatch.setattr(catalog, "CATALOGUE", (SMALL, *catalog.CATALOGUE))
+
+
+@pytest.fixture
+def towers():
+    return random_towers(clip_towers())
+
+
+def write(folder, towers, layout, file="model.safetensors"):
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(layouts.write(towers.state_dict(), clip_towers(), layout), folder / file)
+    (folder / "tokenizer.json").write_text(tokenizer_json())
+    return folder
+
+
+@pytest.mark.parametrize(("layout", "file"), [("huggingface_clip", "model.safetensors"),
+                                              ("open_clip", "open_clip_model.safetensors")])
+def test_a_pulled_model_is_found_by_any_of_its_names_whichever_file_is_there(own_home, towers, layout, file):
+    write(own_home / "models" / "small-clip", towers, layout, file)
+    for name in ("small-clip", "SMALL-CLIP", "ViT-S::test", "someone/small-clip", "someone/other"):
+        found = folders.find(name)
+        assert (found.entry, found.weights.layout, found.path.name) == (SMALL, layout, file)
+        assert torch.equal(checkpoints.load(name).image.position, towers.image.position)
+    assert folders.best_general() == "small-clip" and folders.local_models() == ["small-clip", "diptych-tiny"]
+
+
+def test_a_folder_or_file_that_does_not_declare_itself_needs_to_be_told(tmp_path, towers, own_home):
+    folder = write(tmp_path / "mine", towers, "open_clip", "open_clip_model.safetensors")
+    with pytest.raises(CheckpointError, match="does not say what it holds"):
+        folders.find(folder)
+    assert folders.find(folder, like="ViT-S::test").weights.layout == "open_clip"
+    with pytest.raises(CheckpointError, match=r"shaped as, e\.g\. like='ViT-B-32::laion2b_s34b_b79k'"):
+        folders.find(folder / "tokenizer.json")
+    pickled = tmp_path / "epoch_3.pt"
+    published = layouts.write(towers.state_dict(), clip_towers(), "open_clip")
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in published.items()}}, pickled)
+    weights = Weights(layout="open_clip", repo="someone/other", file="open_clip_pytorch_model.pt")
+    tuned = dataclasses.replace(SMALL, name="tuned", aliases=(), weights=(weights,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "CATALOGUE", (tuned,))
+        assert max_gap(checkpoints.load(pickled, like="tuned").image.position, towers.image.position) == 0
+        with pytest.raises(CheckpointError, match="has no tokenizer"):
+            loading.load_embedder(pickled, like="tuned")
+        shutil.copy(folder / "tokenizer.json", tmp_path)
+        assert loading.load_embedder(pickled, like="tuned").spec.name == "tuned"
+
+
+def test_source_json_names_the_model_whatever_the_folder_is_called(tmp_path, towers):
+    folder = write(tmp_path / "renamed", towers, "huggingface_clip")
+    source = folders.Source(name="small-clip", repo="someone/small-clip", revision="c0ffee", files={})
+    (folder / "source.json").write_text(json.dumps(dataclasses.asdict(source)))
+    assert folders.find(folder).entry is SMALL
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"is not a whole small-clip: it lacks model\.safetensors or open_clip"):
+        folders.find(folder)
+
+
+def test_names_that_are_not_here_are_answered_with_what_to_do():
+    with pytest.raises(ModelNotFound, match="the nearest is 'siglip2-base-patch16-256'"):
+        folders.find("siglip2-base-patch16-265")
+    with pytest.raises(ModelNotFound, match="get it with `diptych models pull small-clip`"):
+        folders.find("ViT-S::test")
+
+
+def test_weights_that_overflowed_are_refused_by_name(tmp_path, towers):
+    published = layouts.write(towers.state_dict(), clip_towers(), "huggingface_clip")
+    published["visual_projection.weight"][0, 0] = float("inf")
+    folder = tmp_path / "small-clip"
+    folder.mkdir()
+    save_file({k: v.half() for k, v in published.items()}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"image\.projection\.weight"):
+        checkpoints.load(folder)
+
+
+def test_image_and_patch_size_are_part_of_what_is_loaded(own_home, towers):
+    write(own_home / "models" / "small-clip", towers, "huggingface_clip")
+    plain, larger = (diptych.load_model("small-clip", image_size=size) for size in (None, 64))
+    assert (plain.spec.image_size, larger.spec.image_size) == (32, 64)
+    assert plain.spec.fingerprint != larger.spec.fingerprint
+    assert len(larger.towers.image.position) == 65
+    assert checkpoints.load("small-clip", patch_size=16).image.patch_embed.weight.shape[-1] == 16
+    with pytest.raises(ValueError, match="smaller than a patch"):
+        diptych.load_model("small-clip", image_size=4)
+
+
+def test_the_bundled_model_can_be_resized_too():
+    model, plain = diptych.load_model("diptych-tiny", image_size=192), diptych.load_model("diptych-tiny")
+    assert model.spec.image_size == 192 and model.spec.fingerprint != plain.spec.fingerprint
+
+
+def test_siglip_towers_are_found_under_their_names():
+    assert catalog.get("ViT-B-16-SigLIP2-256::webli").name == "siglip2-base-patch16-256"
+    assert siglip_towers() != clip_towers()
