@@ -1,4 +1,4 @@
-"""The README's Python runs as printed, on a sliver of the bundled corpus."""
+"""The Python in the README and the guides runs as printed, the README's on a sliver of the bundled corpus."""
 
 import itertools
 import re
@@ -8,19 +8,39 @@ import pytest
 
 from diptych.data import pictograms
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 @pytest.mark.slow
 def test_the_five_lines(monkeypatch, capsys):
     everything = pictograms.pairs
     monkeypatch.setattr(pictograms, "pairs", lambda vendors=None: itertools.islice(everything(["noto"]), 300))
-    [code] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    [code] = blocks("README.md")
     exec(compile(code, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 and all(0 <= float(line.split()[-1]) <= 1 for line in lines)
 
 
-def test_every_linked_file_is_there():
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (Path(__file__).parents[1] / target).exists(), f"README.md links to {target}, which is not there"
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_python_of_the_models_guide(number, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(blocks("docs/models.md")[number], "docs/models.md", "exec"), names)
+    assert len(blocks("docs/models.md")) == 2
+    if number == 0:
+        assert names["vectors"].shape == (2, 256) and names["larger"].spec.image_size == 192
+    else:
+        assert (tmp_path / "where.png").is_file() and names["found"].cosines.ndim == 2
+        assert abs(float((names["vector"] ** 2).sum()) - 1) < 1e-5
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_linked_file_is_there(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}, which is not there"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diptych.core.types import Embedder
     from diptych.index.search import Searcher
+    from diptych.models.engine import Precision, Runtime
     from diptych.models.migration import create_model_and_transforms, get_tokenizer
-    from diptych.models.runtimes import Precision, Runtime
 
 __version__ = "0.1.0"
 __all__ = ["create_model_and_transforms", "get_tokenizer", "load_model", "open_collection"]

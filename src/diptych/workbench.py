@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diptych.index.jobs import IndexReport
     from diptych.index.search import Searcher
     from diptych.index.store import Collection
-    from diptych.models.runtimes import Precision, Runtime
+    from diptych.models.engine import Precision, Runtime
 
 PICTOGRAMS = "pictograms"
 BUNDLED = "diptych-tiny"
@@ -65,10 +65,10 @@ def load_model(
     from diptych.models.checkpoints import folders, loading
 
     embedder = loading.load_embedder(name_or_path, like, image_size, patch_size, precision, runtime, device)
-    path = Path(name_or_path).expanduser()
-    if not path.exists() or path.resolve().parent in (folders.models_folder().resolve(), folders.bundled_folder()):
-        return embedder
-    return embedder.renamed(str(path.resolve()))
+    found = folders.find(name_or_path, like)
+    if found.folder.resolve().parent in (folders.models_folder().resolve(), folders.bundled_folder().resolve()):
+        return embedder if found.folder.name == embedder.spec.name else embedder.renamed(found.folder.name)
+    return embedder.renamed(str(Path(name_or_path).expanduser().resolve()))
 
 
 def model_for(collection: str, requested: str | None = None) -> ModelChoice:

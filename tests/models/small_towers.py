@@ -5,9 +5,13 @@ import functools
 import numpy as np
 import torch
 from PIL import Image
+from tokenizers import Tokenizer as Backend
 
-from diptych.inputs.tokenizer import train_bpe
+from diptych.core.types import EmbedderSpec
+from diptych.inputs.image import Preprocessing
+from diptych.inputs.tokenizer import Tokenizer, TokenizerPolicy, train_bpe
 from diptych.models.config import EfficientNetConfig, TextConfig, TwoTowerConfig, VitConfig
+from diptych.models.embedder import TorchEmbedder
 from diptych.models.two_tower import TwoTower
 
 VOCABULARY = 300
@@ -119,3 +123,15 @@ def pictures(count: int, seed: int = 0) -> list[Image.Image]:
 def max_gap(a: torch.Tensor, b: torch.Tensor) -> float:
     assert a.shape == b.shape
     return float((a - b).abs().max())
+
+
+def embedder_of(towers: TwoTowerConfig | TwoTower, preprocessing=None) -> TorchEmbedder:
+    """An Embedder over random towers, computed by themselves in float32."""
+    towers = random_towers(towers) if isinstance(towers, TwoTowerConfig) else towers
+    text, clip = towers.config.text, towers.config.text.causal
+    policy = TokenizerPolicy(length=text.context_length, cleaning="lower", eos_id=EOS if clip else 1,
+                             bos_id=BOS if clip else None)
+    spec = EmbedderSpec(name="random", fingerprint="0" * 64, dim=towers.dim, image_size=32, languages=("en",),
+                        score_kind="sigmoid", logit_scale=10.0, logit_bias=-10.0)
+    return TorchEmbedder(towers, Tokenizer(Backend.from_str(tokenizer_json()), policy),
+                         preprocessing or Preprocessing(size=32), spec)

@@ -65,7 +65,7 @@ def test_a_collection_remembers_a_model_of_ones_own_by_its_path(tmp_path):
 def test_the_card_says_what_evaluation_finds(model):
     found, said = score(scored_gallery(tiny()), model, tiny()), read_card(FOLDER).scores
     assert found.keys() == said.keys()
-    # bfloat16 on one machine and float32 on another move single pictures across a rank: 1 of 169 is 0.006
+    # the card was written in bfloat16, which moves single pictures across a rank: 1 of 169 is 0.006
     assert [found[k] for k in said] == pytest.approx(list(said.values()), abs=0.02)
 
 
@@ -94,16 +94,12 @@ def gallery_vectors(model, gallery):
     return _CACHE["noto"]
 
 
-def test_vectors_do_not_depend_on_batch_mates_and_bfloat16_stays_close(model):
-    rows = pictograms.pictures(vendors=["fluent-3d"]).slice(0, 40)["picture"].to_pylist()
+def test_vectors_do_not_depend_on_batch_mates(model):
+    assert model.engine.name == "torch fp32"  # its convolutions lose 0.01 of a cosine in bfloat16: docs/models.md
+    rows = pictograms.pictures(vendors=["fluent-3d"]).slice(0, 20)["picture"].to_pylist()
     pictures = [decode(data) for data in rows]
-    together = model.embed_images(pictures)
     alone = np.concatenate([model.embed_images([p]) for p in pictures])
-    assert (together * alone).sum(axis=1).min() > 0.999  # bfloat16 sums in another order for another batch
-    model.bf16, native = False, model.bf16
-    exact = model.embed_images(pictures)
-    model.bf16 = native
-    assert (together * exact).sum(axis=1).min() > 0.98  # measured: see docs/models.md
+    np.testing.assert_allclose(model.embed_images(pictures), alone, atol=1e-5)
     texts = ["red apple", "a photo of a very long red thing " * 9, ""]
     both = model.embed_texts(texts)
     assert np.allclose(both, np.concatenate([model.embed_texts([t]) for t in texts]), atol=1e-5)

@@ -128,18 +128,25 @@ def test_what_cannot_be_read_is_explained(tmp_path):
     with pytest.raises(CheckpointError, match="activation 'relu'; known are gelu, gelu_pytorch_tanh"):
         folders.find(folder)
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(CheckpointError, match="does not say what it holds"):
+    with pytest.raises(CheckpointError, match="is of a 'bert', a kind of model that Diptych does not have"):
         folders.find(folder)
     (folder / "config.json").write_text('{"model_type": "siglip"')
-    with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
+    with pytest.raises(CheckpointError, match=r"config\.json (is damaged|cannot be read)"):
         folders.find(folder)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"lacks its weights, model\.safetensors"):
         folders.find(folder)
     (folder / "open_clip_config.json").write_text('{"model_cfg": {}}')
-    with pytest.raises(CheckpointError, match=r"open_clip_config\.json is damaged or of another version"):
+    with pytest.raises(CheckpointError, match="is damaged or of another version"):
         folders.find(folder)
+    for broken in ({"text_config": None, "vision_config": {"image_size": "wide"}}, {"vision_config": {
+            "num_attention_heads": 5}}):
+        (folder / "open_clip_config.json").unlink(missing_ok=True)
+        (folder / "config.json").write_text(json.dumps({"model_type": "siglip"} | broken))
+        with pytest.raises(CheckpointError, match="is damaged or of another version"):
+            folders.find(folder)
+    assert folders.is_model(folder)  # it is still listed, and its fault is told
 
 
 def test_the_embedder_of_a_declared_model_is_whole(tmp_path):
@@ -150,3 +157,45 @@ def test_the_embedder_of_a_declared_model_is_whole(tmp_path):
     assert isinstance(model.towers.config.text, TextConfig)
     vectors = np.concatenate([model.embed_images(pictures(2)), model.embed_texts(TEXTS)])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+def test_transformers_5_may_say_in_the_processors_file_how_pictures_are_prepared(tmp_path):
+    folder = saved(tmp_path, huggingface_siglip(siglip_towers()), processor_config={
+        "image_processor": {"resample": 2, "image_mean": [0.1] * 3, "image_std": [0.2] * 3}})
+    entry = declared.entry_of(folder)
+    assert (entry.preprocessing.interpolation, entry.preprocessing.mean) == ("bilinear", (0.1,) * 3)
+
+
+def test_an_older_pickle_of_transformers_opens(tmp_path):
+    model = huggingface_siglip(siglip_towers())
+    folder = saved(tmp_path, model)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    _, towers = loading.open_towers(folders.find(folder))
+    assert max_gap(towers.log_scale, model.logit_scale[0]) == 0
+
+
+def open_clip_folder(folder, text_cfg, tokenizer_config=None):
+    vision = {"image_size": 32, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8}
+    cfg = {"embed_dim": 20, "vision_cfg": vision,
+           "text_cfg": {"context_length": 9, "vocab_size": 300, "width": 16, "heads": 4, "layers": 1} | text_cfg}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg, "preprocess_cfg": {}}))
+    (folder / "tokenizer.json").write_text(tokenizer_json())
+    if tokenizer_config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    return declared.entry_of(folder)
+
+
+def test_open_clips_text_policy_is_what_its_configuration_says(tmp_path):
+    clip = open_clip_folder(tmp_path, {})
+    assert (clip.tokenizer.cleaning, clip.tokenizer.bos_id, clip.tokenizer.eos_id) == ("clip", 49_406, 49_407)
+    pooled = open_clip_folder(tmp_path, {"pool_type": "eos", "eos_id": 298})
+    assert pooled.towers.text.eos_id == pooled.tokenizer.eos_id == 298
+    named = {"hf_tokenizer_name": "somebody/their-own", "tokenizer_kwargs": {"clean": "canonicalize"}}
+    with pytest.raises(CheckpointError, match="do not say where a text begins and ends"):
+        open_clip_folder(tmp_path, named)
+    special = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<unk>"}
+    told = open_clip_folder(tmp_path, named, special | {"add_bos_token": False, "add_eos_token": True}).tokenizer
+    assert (told.cleaning, told.pad_id, told.eos_id, told.bos_id) == ("siglip", 0, 1, None)
+    told = open_clip_folder(tmp_path, named, special | {"add_bos_token": True, "add_eos_token": True}).tokenizer
+    assert told.bos_id == 2

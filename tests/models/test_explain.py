@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_towers import clip_towers, max_gap, pictures, random_towers, siglip_towers, tiny_towers
-from test_embedder import embedder_of
+from small_towers import (
+    clip_towers,
+    embedder_of,
+    max_gap,
+    pictures,
+    random_towers,
+    siglip_towers,
+    tiny_towers,
+)
 
 from diptych.inputs.image import Preprocessing, preprocess_batch, region
 from diptych.inputs.naflex import NaflexPreprocessing, grid_for
@@ -161,8 +168,7 @@ def test_large_pictures_are_seen_as_a_whole_and_in_tiles():
 def test_naflex_pictures_keep_their_own_grids():
     preprocessing = NaflexPreprocessing(patch_size=8, max_patches=16)
     towers = TwoTower(dataclasses.replace(siglip_towers(), image=TOWERS["naflex"])).eval().requires_grad_(False)
-    model = embedder_of(siglip_towers())
-    model = type(model)(towers, model.tokenizer, preprocessing, model.spec)
+    model = embedder_of(towers, preprocessing)
     images = [Image.new("RGB", (64, 32), "red"), Image.new("RGB", (20, 60), "blue")]
     for found, picture in zip(explain.patch_embeddings(model, images), images, strict=True):
         assert found.shape == (*grid_for(*picture.size, preprocessing), 24)

@@ -248,6 +248,42 @@ def test_a_hub_that_has_another_file_than_the_catalogue_is_told(hub, monkeypatch
         fetch.pull("small", endpoint=hub.endpoint)
 
 
+def test_an_index_that_names_files_elsewhere_is_refused(hub, own_home):
+    del hub.files["model.safetensors"]
+    hub.files["model.safetensors.index.json"] = json.dumps({"weight_map": {"a": "../../../pwned"}}).encode()
+    hub.etags["model.safetensors.index.json"] = git_blob(hub.files["model.safetensors.index.json"])
+    with pytest.raises(CheckpointError, match="names files outside of its folder"):
+        fetch.pull("small", endpoint=hub.endpoint)
+
+
+def test_the_catalogues_hash_counts_where_a_mirror_states_none(hub, monkeypatch, own_home):
+    first = catalog.get("small").weights[0]
+    catalogued(monkeypatch, weights=(dataclasses.replace(first, sha256="0" * 64),))
+    hub.etags["model.safetensors"] = "mirror-1"
+    with pytest.raises(CheckpointError, match="arrived damaged"):
+        fetch.pull("small", endpoint=hub.endpoint)
+
+
+def test_files_that_pull_did_not_write_are_not_overwritten(hub, own_home):
+    folder = own_home / "models" / "small"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"mine")
+    with pytest.raises(CheckpointError, match=r"holds model\.safetensors, which `pull` did not write"):
+        fetch.pull("small", endpoint=hub.endpoint)
+    assert (folder / "model.safetensors").read_bytes() == b"mine"
+
+
+def test_who_waits_for_another_pull_finds_the_model(hub):
+    pulls = [threading.Thread(target=lambda: folders_found.append(fetch.pull("small", endpoint=hub.endpoint)))
+             for _ in range(3)]
+    folders_found: list = []
+    for pull in pulls:
+        pull.start()
+    for pull in pulls:
+        pull.join()
+    assert len(folders_found) == 3
+
+
 def test_what_is_behind_an_account_says_so(hub, monkeypatch):
     catalogued(monkeypatch, gated=True)
     del hub.files["tokenizer.json"]

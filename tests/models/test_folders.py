@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from small_towers import clip_towers, max_gap, random_towers, siglip_towers, tokenizer_json
+from safetensors.torch import load_file, save_file
+from small_towers import clip_towers, huggingface_clip, max_gap, random_towers, siglip_towers, tokenizer_json
 from test_huggingface import entry
 
 import diptych
@@ -117,3 +117,54 @@ def test_the_bundled_model_can_be_resized_too():
 def test_siglip_towers_are_found_under_their_names():
     assert catalog.get("ViT-B-16-SigLIP2-256::webli").name == "siglip2-base-patch16-256"
     assert siglip_towers() != clip_towers()
+
+
+def test_a_training_checkpoint_is_read_in_open_clips_layout_whatever_the_entry_pulls(tmp_path, towers, monkeypatch):
+    published = layouts.write(towers.state_dict(), clip_towers(), "open_clip")
+    torch.save({"state_dict": published}, tmp_path / "epoch_10.pt")
+    save_file(published, tmp_path / "anything.safetensors")
+    for file in ("epoch_10.pt", "anything.safetensors"):
+        assert torch.equal(checkpoints.load(tmp_path / file, like="ViT-S::test").image.position, towers.image.position)
+    with pytest.raises(CheckpointError, match="is not small-clip's"):
+        save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+        checkpoints.load(tmp_path / "other.safetensors", like="small-clip")
+
+
+def test_a_folder_of_a_catalogues_name_that_declares_another_shape_is_what_it_declares(tmp_path):
+    folder = tmp_path / "small-clip"
+    huggingface_clip(clip_towers(activation="gelu")).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(tokenizer_json())
+    assert folders.find(folder).entry.towers.image.activation == "gelu" != SMALL.towers.image.activation
+
+
+def test_names_that_are_none_and_strays_in_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "diptych-tiny").mkdir()
+    assert folders.find("diptych-tiny").folder == folders.bundled_folder() / "diptych-tiny"
+    assert catalog.find("") is None
+    with pytest.raises(CheckpointError, match="does not say what it holds"):
+        folders.find(".")
+    monkeypatch.chdir(folders.bundled_folder() / "diptych-tiny")
+    assert folders.find(".").entry.name == folders.find("model.safetensors").entry.name == "diptych-tiny"
+
+
+def test_infinities_in_our_own_layout_are_refused(tmp_path):
+    from test_export import made
+
+    folder = made(tmp_path / "mine", siglip_towers())
+    weights = load_file(folder / "model.safetensors")
+    weights["image.position"][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"image\.position"):
+        loading.load_embedder(folder)
+
+
+def test_a_damaged_neighbour_is_told_by_name_and_hides_nothing(own_home, towers):
+    write(own_home / "models" / "small-clip", towers, "huggingface_clip")
+    bad = own_home / "models" / "bad"
+    bad.mkdir()
+    (bad / "source.json").write_text("[")
+    (bad / "config.json").write_bytes(b"\xff\xfe")
+    assert "small-clip" in folders.local_models()
+    with pytest.raises(CheckpointError, match=r"bad/source\.json is damaged"):
+        folders.find("bad")

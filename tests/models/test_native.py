@@ -49,8 +49,9 @@ def test_what_was_saved_is_what_is_opened(saved):
     assert all(torch.equal(half[name], tensor) for name, tensor in opened.towers.state_dict().items())
     towers.load_state_dict(half)
     expected = TorchEmbedder(towers, opened.tokenizer, opened.preprocessing, opened.spec)
-    np.testing.assert_array_equal(opened.embed_images(pictures(3)), expected.embed_images(pictures(3)))
-    np.testing.assert_array_equal(opened.embed_texts(TEXTS), expected.embed_texts(TEXTS))
+    # packed weights add in another order than the towers themselves
+    np.testing.assert_allclose(opened.embed_images(pictures(3)), expected.embed_images(pictures(3)), atol=1e-5)
+    np.testing.assert_allclose(opened.embed_texts(TEXTS), expected.embed_texts(TEXTS), atol=1e-5)
     spec = opened.spec
     assert (spec.name, spec.dim, spec.image_size, spec.languages, spec.score_kind, spec.general) == (
         "small", 24, 32, ("en", "ja"), "sigmoid", False)

@@ -44,7 +44,7 @@ def test_towers_have_as_many_parameters_as_open_clips(name):
         assert count_parameters(towers) - keys == count_parameters(theirs)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", [n for n in OURS if not n.startswith("coca")])
 def test_what_is_written_is_read_again(name):
     towers = from_model_cfg(OURS[name])
     assert from_model_cfg(to_model_cfg(towers)) == towers
@@ -55,6 +55,8 @@ def test_what_open_clip_has_not_is_refused():
     small = TwoTowerConfig(image=EfficientNetConfig(projection=768), text=towers.text)
     with pytest.raises(ValueError, match="no efficientnet_lite0 tower"):
         to_model_cfg(small)
+    with pytest.raises(ValueError, match="only with its captioning decoder"):
+        to_model_cfg(from_model_cfg(OURS["coca_ViT-B-32"]))
     masked = TextConfig(vocab_size=9, context_length=5, pool="mean", mask_padding=True, projection=768)
     with pytest.raises(ValueError, match="masks its padding"):
         to_model_cfg(TwoTowerConfig(image=towers.image, text=masked))

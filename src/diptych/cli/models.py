@@ -91,6 +91,24 @@ def _verify(name: str, pictures: Path | None, like: str | None, as_json: bool) -
     return int(any(finding.outcome == "failed" for finding in findings))
 
 
+def _tune(name: str, like: str | None, as_json: bool) -> int:
+    from diptych.core.config import to_dict
+    from diptych.models import runtimes
+    from diptych.models.checkpoints.loading import load_embedder
+
+    found = runtimes.tune(load_embedder(name, like, precision="fp32", runtime="torch", device="cpu"))
+    if as_json:
+        json.dump(to_dict(found), sys.stdout, indent=2)
+        print()
+        return 0
+    print(f"{'RUNTIME':18}  MS/PICTURE  MS/TEXT  COSINE OF PICTURES, OF TEXTS")
+    for m in sorted(found.measured, key=lambda m: m.picture_ms):
+        print(f"{m.candidate!s:18}  {m.picture_ms:10.2f}  {m.text_ms:7.2f}  "
+              f"{m.picture_cosine:.6f}, {m.text_cosine:.6f}")
+    print(f"from now on: pictures by {found.image}, texts by {found.text}")
+    return 0
+
+
 def _export(args: argparse.Namespace) -> int:
     from diptych.models.checkpoints.export import export
 

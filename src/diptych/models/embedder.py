@@ -1,37 +1,45 @@
-"""The torch Embedder: pictures and texts in, numpy unit vectors out, whatever the batch.
+"""The Embedder over two towers: pictures and texts in, numpy unit vectors out, whatever the batch.
 
-Pictures run in bfloat16 where the processor multiplies it natively (two to three times as fast; what that costs is
-measured in docs/models.md) and in float32 elsewhere; texts always in float32. Long inputs are cut into blocks, so
-memory is bounded.
+Pictures are prepared and texts tokenised here; an `Engine` computes. Long inputs are cut into blocks, so memory is
+bounded, and the next block is prepared while one is computed. Texts are cut to their length where the tower does not
+see its padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from diptych.core.types import EmbedderSpec, Picture
 from diptych.inputs.image import Preprocessing, preprocess_batch
+from diptych.inputs.naflex import NaflexPreprocessing, pack
 from diptych.inputs.tokenizer import Tokenizer
-from diptych.models.config import TextConfig
-from diptych.models.layers import channels_last
-from diptych.models.text import encode_by_length
+from diptych.models.engine import Engine, Ids, Pixels, live
+from diptych.models.lengths import cut, visible_lengths
 from diptych.models.two_tower import TwoTower
 
-IMAGE_BLOCK, TEXT_BLOCK = 32, 256
+TEXT_BLOCK = 256
+TEXT_BUCKET = 64
+"""Texts of similar length that are computed together, each cut to the longest of them."""
+
+T = TypeVar("T")
+Block = TypeVar("Block")
 
 
 class TorchEmbedder:
-    """An `Embedder` over a TwoTower in evaluation mode."""
+    """An `Embedder` over a TwoTower in evaluation mode, which stays at hand as `towers`, in float32.
 
-    def __init__(self, towers: TwoTower, tokenizer: Tokenizer, preprocessing: Preprocessing, spec: EmbedderSpec,
-                 bf16: bool | None = None):
+    Without an `engine` the towers themselves compute, and may be trained meanwhile.
+    """
+
+    def __init__(self, towers: TwoTower, tokenizer: Tokenizer, preprocessing: Preprocessing | NaflexPreprocessing,
+                 spec: EmbedderSpec, engine: Engine | None = None):
         self.towers = towers.eval()
-        channels_last(towers)
         self.tokenizer, self.preprocessing, self._spec = tokenizer, preprocessing, spec
-        self.bf16 = _native_bf16() if bf16 is None else bf16
+        self.engine = engine or live(towers.image, towers.text)
 
     @property
     def spec(self) -> EmbedderSpec:
@@ -40,34 +48,59 @@ class TorchEmbedder:
 
     def renamed(self, name: str) -> "TorchEmbedder":
         """The same model under another name; its fingerprint stays."""
-        return TorchEmbedder(self.towers, self.tokenizer, self.preprocessing, replace(self._spec, name=name), self.bf16)
+        return TorchEmbedder(
+            self.towers, self.tokenizer, self.preprocessing, replace(self._spec, name=name), self.engine)
 
-    @torch.inference_mode()
+    def by(self, engine: Engine) -> "TorchEmbedder":
+        """The same model, computed by another engine."""
+        return TorchEmbedder(self.towers, self.tokenizer, self.preprocessing, self._spec, engine)
+
     def embed_images(self, pictures: Sequence[Picture]) -> Float[np.ndarray, "n dim"]:
         """Pictures → float32 unit vectors [n, dim]."""
-        blocks = [np.zeros((0, self.towers.dim), np.float32)]
-        for start in range(0, len(pictures), IMAGE_BLOCK):
-            pixels = preprocess_batch(pictures[start : start + IMAGE_BLOCK], self.preprocessing)
-            batch = torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
-                features = self.towers.image(batch)
-            blocks.append(torch.nn.functional.normalize(features.float(), dim=-1).numpy())
-        return np.concatenate(blocks)
+        blocks = _cut(pictures, self.engine.image_block)
+        prepared = _ahead(lambda block: prepare(block, self.preprocessing), blocks)
+        return self._unit([self.engine.image_features(pixels) for pixels in prepared])
 
-    @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "n dim"]:
         """Texts → float32 unit vectors [n, dim]."""
-        config = self.towers.config.text
-        blocks = [np.zeros((0, self.towers.dim), np.float32)]
-        for start in range(0, len(texts), TEXT_BLOCK):
-            ids = torch.from_numpy(self.tokenizer.encode(list(texts[start : start + TEXT_BLOCK])))
-            if isinstance(config, TextConfig) and config.mask_padding:  # what is invisible need not be computed
-                vectors = encode_by_length(self.towers.encode_text, ids, config.pad_id, buckets=min(4, len(ids)))
-            else:
-                vectors = self.towers.encode_text(ids)
-            blocks.append(vectors.numpy())
-        return np.concatenate(blocks)
+        blocks = _cut(texts, TEXT_BLOCK)
+        prepared = _ahead(lambda block: self.tokenizer.encode(list(block)), blocks)
+        return self._unit([self._by_length(ids) for ids in prepared])
+
+    def _by_length(self, ids: Ids) -> Float32[np.ndarray, "n dim"]:
+        """Features of texts, computed in buckets of similar length, in the order given."""
+        lengths = visible_lengths(ids, self.towers.config.text)
+        order = lengths.argsort(kind="stable")
+        features = np.empty((len(ids), self.towers.dim), np.float32)
+        for start in range(0, len(ids), TEXT_BUCKET):
+            rows = order[start : start + TEXT_BUCKET]
+            features[rows] = self.engine.text_features(cut(ids[rows], int(lengths[rows].max())))
+        return features
+
+    def _unit(self, blocks: list[Float32[np.ndarray, "_ dim"]]) -> Float[np.ndarray, "n dim"]:
+        features = np.concatenate([np.zeros((0, self.towers.dim), np.float32), *blocks])
+        return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def _native_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported())
+def prepare(pictures: Sequence[Picture], preprocessing: Preprocessing | NaflexPreprocessing) -> Pixels:
+    """Pictures as the tower takes them."""
+    if isinstance(preprocessing, NaflexPreprocessing):
+        return pack(pictures, preprocessing)
+    return preprocess_batch(pictures, preprocessing)
+
+
+def _cut(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _ahead(make: Callable[[Block], T], blocks: Sequence[Block]) -> Iterator[T]:
+    """`make` of each block, the next one in a thread of its own while the last is used."""
+    if len(blocks) < 2:
+        yield from map(make, blocks)
+        return
+    with ThreadPoolExecutor(1, "diptych-prepare") as pool:
+        coming = pool.submit(make, blocks[0])
+        for block in blocks[1:]:
+            ready, coming = coming.result(), pool.submit(make, block)
+            yield ready
+        yield coming.result()

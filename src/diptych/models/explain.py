@@ -18,6 +18,7 @@ from diptych.inputs.image import Preprocessing, preprocess_batch, region
 from diptych.inputs.naflex import NaflexPreprocessing, pack
 from diptych.inputs.tiles import Box, crop, tile_boxes
 from diptych.models import dense
+from diptych.models.config import EvaConfig, VitConfig
 from diptych.models.embedder import TorchEmbedder
 from diptych.models.naflex import PackedPatches
 from diptych.models.two_tower import ImageTower
@@ -95,7 +96,7 @@ def explain(embedder: TorchEmbedder, picture: Picture, text: str) -> Explanation
     cosines = patch_embeddings(embedder, [picture])[0] @ words
     box = Box(0, 0, *picture.size)
     if isinstance(embedder.preprocessing, Preprocessing):
-        box = Box(*region(*picture.size, embedder.preprocessing))
+        box = _covered(Box(*region(*picture.size, embedder.preprocessing)), embedder)
     return Explanation(
         text=text, cosines=cosines, cosine=cosine, probability=embedder.spec.probability(cosine), box=box)
 
@@ -110,6 +111,16 @@ def embed_tiled(embedder: TorchEmbedder, pictures: Sequence[Picture],
         vectors = embedder.embed_images([crop(picture, box) for box in boxes])
         found.append(TiledEmbedding(vectors=vectors, boxes=tuple(boxes)))
     return found
+
+
+def _covered(box: Box, embedder: TorchEmbedder) -> Box:
+    """The part of it that patches cover: pixels that fill no patch are dropped on the right and the bottom."""
+    image = embedder.towers.config.image
+    if not isinstance(image, VitConfig | EvaConfig):
+        return box
+    share = image.grid * image.patch_size / image.image_size
+    return Box(box.left, box.top, box.left + round((box.right - box.left) * share),
+               box.top + round((box.bottom - box.top) * share))
 
 
 def _grids(embedder: TorchEmbedder, pictures: Sequence[Picture], look: Look) -> list[np.ndarray]:

@@ -6,8 +6,9 @@
 
 Shapes, names and defaults are open_clip's: features are not normalised unless asked for, `logit_scale` is the
 logarithm, texts come out as full-length ids. Numbers are ours: the catalogue's activation and preprocessing, which for
-SigLIP are its authors' and not open_clip's (docs/models.md). New code is better off with `diptych.load_model`. Left
-out: jit, caches of its own, captioning decoders.
+SigLIP are its authors' and not open_clip's (docs/checkpoints.md). New code is better off with `diptych.load_model`.
+Here are: the three functions, `encode_image`, `encode_text`, `forward`, `logit_scale`, `logit_bias`. Left out: what
+reaches into open_clip's modules (`visual`, `lock_image_tower` …), jit, its caches, captioning decoders.
 """
 
 import random
@@ -28,6 +29,8 @@ from diptych.inputs.image import Preprocessing, as_picture, preprocess
 from diptych.inputs.tokenizer import Tokenizer
 from diptych.models.checkpoints import catalog, folders, loading
 from diptych.models.checkpoints.entry import Entry
+from diptych.models.config import Activation, TextConfig, VitConfig
+from diptych.models.resize import resize
 from diptych.models.two_tower import TwoTower
 
 Transform = Callable[[Picture], Tensor]
@@ -73,28 +76,41 @@ class OpenClipModel(nn.Module):
 
 
 def create_model_and_transforms(
-    model_name: str, pretrained: str | None = None, precision: str = "fp32", device: str | torch.device = "cpu",
+    model_name: str, pretrained: str | None = None, *, precision: str = "fp32", device: str | torch.device = "cpu",
     force_image_size: int | None = None,
 ) -> tuple[OpenClipModel, Transform, Transform]:
     """Model, training transform and evaluation transform, as `open_clip.create_model_and_transforms`.
 
     `pretrained` is a tag of open_clip's ("laion2b_s34b_b79k") or a file of weights of that architecture; None gives
-    random weights. `model_name` may be any name of the catalogue, "hf-hub:org/repo", or "local-dir:folder".
-    ModelNotFound when the weights are not on this machine.
+    random weights. `model_name` may be any name of the catalogue, "hf-hub:org/repo" or "local-dir:folder", which say
+    all by themselves. For random weights and files the activation is QuickGELU only if the name ends in "-quickgelu",
+    as there. ModelNotFound when the weights are not on this machine.
     """
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision is 'fp32' or 'bf16', got {precision!r}")
     schema, _, rest = model_name.partition(":")
+    pretrained = pretrained or None
     if schema == "local-dir":
         entry, towers = loading.open_towers(folders.find(rest), force_image_size)
-    elif pretrained is None and schema != "hf-hub":
-        entry = _entry(model_name, None)
+    elif schema == "hf-hub":
+        entry, towers = loading.open_towers(folders.find(_entry(rest, None).name), force_image_size)
+    elif pretrained is not None and (tagged := _tagged(model_name, pretrained)):
+        entry, towers = loading.open_towers(folders.find(tagged.name), force_image_size)
+    elif pretrained is not None and Path(pretrained).expanduser().is_file():
+        like = _architecture(model_name)
+        found = replace(folders.find(pretrained, like=f"{_bare(model_name)}::{_tag_of(like, model_name)}"), entry=like)
+        entry, towers = loading.open_towers(found, force_image_size)
+    elif pretrained is not None:
+        entry = catalog.get(f"{model_name}::{pretrained}")  # says which is the nearest
         towers = TwoTower(entry.towers)
-    elif pretrained is not None and Path(pretrained).expanduser().exists():
-        entry, towers = loading.open_towers(folders.find(pretrained, like=_entry(model_name, None).name),
-                                            force_image_size)
     else:
-        entry, towers = loading.open_towers(folders.find(_entry(model_name, pretrained).name), force_image_size)
+        entry = _architecture(model_name)
+        towers = TwoTower(entry.towers)
+        if force_image_size is not None:
+            state, config = resize(towers.state_dict(), entry.towers, force_image_size)
+            towers, square = TwoTower(config), replace(entry.preprocessing, size=force_image_size)
+            towers.load_state_dict(state)
+            entry = replace(entry, towers=config, preprocessing=square)
     if not isinstance(entry.preprocessing, Preprocessing):
         raise ValueError(f"{entry.name} takes pictures at their own aspect ratio, which open_clip's transforms cannot "
                          "say; use diptych.load_model")
@@ -102,20 +118,23 @@ def create_model_and_transforms(
     if precision == "bf16":
         model = model.bfloat16()
     square = entry.preprocessing
-    return model, _training(square), lambda picture: torch.from_numpy(preprocess(as_picture(picture), square))
+    return model, _training(square), lambda picture: torch.from_numpy(
+        preprocess(as_picture(picture, max_side=None), square))
 
 
 def get_tokenizer(
     model_name: str, context_length: int | None = None
-) -> Callable[[str | Sequence[str]], Int[Tensor, "n len"]]:
+) -> Callable[..., Int[Tensor, "n len"]]:
     """Texts to full-length ids, as `open_clip.get_tokenizer`. ModelNotFound when the tokenizer is not here."""
     schema, _, rest = model_name.partition(":")
     tokenizer = _tokenizer(rest if schema == "local-dir" else None, model_name)
     if context_length is not None:
         tokenizer = Tokenizer(tokenizer.backend, replace(tokenizer.policy, length=context_length))
 
-    def encode(texts: str | Sequence[str]) -> Int[Tensor, "n len"]:
-        return torch.from_numpy(tokenizer.encode([texts] if isinstance(texts, str) else texts))
+    def encode(texts: str | Sequence[str], context_length: int | None = None) -> Int[Tensor, "n len"]:
+        length = context_length or tokenizer.policy.length
+        cut = Tokenizer(tokenizer.backend, replace(tokenizer.policy, length=length))
+        return torch.from_numpy(cut.encode([texts] if isinstance(texts, str) else texts))
 
     return encode
 
@@ -141,6 +160,35 @@ def _entry(model_name: str, tag: str | None) -> Entry:
     return same[0]
 
 
+def _tagged(model_name: str, tag: str) -> Entry | None:
+    """The entry of an architecture and a tag, in whichever way open_clip lets them be written."""
+    names = (model_name, model_name.replace("/", "-"))
+    return next((e for name in names for t in (tag, tag.lower().replace("-", "_"))
+                 if (e := catalog.find(f"{name}::{t}"))), None)
+
+
+def _bare(model_name: str) -> str:
+    return model_name.removesuffix("-quickgelu").replace("/", "-")
+
+
+def _tag_of(entry: Entry, model_name: str) -> str:
+    """A tag under which open_clip has the architecture with this entry."""
+    prefix = f"{_bare(model_name)}::".lower()
+    return next((a.split("::")[1] for a in entry.aliases if a.lower().startswith(prefix)), entry.name)
+
+
+def _architecture(model_name: str) -> Entry:
+    """An entry of that architecture, with the activation that open_clip gives to the name."""
+    entry = _entry(_bare(model_name), None)
+    towers, quick = entry.towers, model_name.endswith("-quickgelu")
+    act: Activation = "quick_gelu" if quick else "gelu"
+    if isinstance(towers.image, VitConfig) and (quick or towers.image.activation == "quick_gelu"):
+        towers = replace(towers, image=replace(towers.image, activation=act))
+    if isinstance(towers.text, TextConfig) and (quick or towers.text.activation == "quick_gelu"):
+        towers = replace(towers, text=replace(towers.text, activation=act))
+    return replace(entry, towers=towers)
+
+
 def _tokenizer(folder: str | None, model_name: str) -> Tokenizer:
     if folder is not None:
         return loading.open_tokenizer(folders.find(folder))
@@ -148,7 +196,7 @@ def _tokenizer(folder: str | None, model_name: str) -> Tokenizer:
     policy = first.tokenizer
     for entry in (first, *(e for e in catalog.CATALOGUE if e.tokenizer == policy)):
         folder_of = folders.models_folder() / entry.name
-        same_file = entry.tokenizer_repo == first.tokenizer_repo and entry.towers.text == first.towers.text
+        same_file = entry.towers.text.vocab_size == first.towers.text.vocab_size
         if (entry is first or same_file) and (path := folders.tokenizer_in(folder_of)):
             return Tokenizer.from_file(path, policy)
     raise ModelNotFound(f"no tokenizer of {model_name} on this machine; get it with `diptych models pull {first.name}`")
@@ -159,7 +207,7 @@ def _training(square: Preprocessing) -> Transform:
     size, filter_ = square.size, Image.Resampling[square.interpolation.upper()]
 
     def transform(picture: Picture) -> Tensor:
-        picture = as_picture(picture)
+        picture = as_picture(picture, max_side=None)
         width, height = picture.size
         for _ in range(10):
             area = width * height * random.uniform(*_SCALE)

@@ -61,6 +61,9 @@ def resize_patches(kernels: Float[Tensor, "width channels p p"], size: int) -> F
 
 
 def _config(image: ImageConfig, image_size: int | None, patch_size: int | None) -> ImageConfig:
+    for what, asked in (("image_size", image_size), ("patch_size", patch_size)):
+        if asked is not None and (not isinstance(asked, int) or asked < 1):
+            raise ValueError(f"{what} is a number of pixels, at least 1, got {asked!r}")
     size = image_size or image.image_size
     match image:
         case VitConfig() | EvaConfig():

@@ -89,6 +89,8 @@ accurate on ImageNet."""
 def find(name: str) -> Entry | None:
     """The catalogue's entry of a name, an alias or a hub repository, in capitals or small letters."""
     wanted = name.removeprefix("hf-hub:").casefold()
+    if not wanted:
+        return None
     named = (e for e in CATALOGUE if any(wanted == n.casefold() for n in (e.name, *e.aliases)))
     holding = (e for e in CATALOGUE if any(wanted == (w.repo or "").casefold() for w in e.weights))
     return next(named, None) or next(holding, None)
@@ -173,8 +175,16 @@ def _outdoes(other: Entry, entry: Entry) -> bool:
     return False
 
 
+def nearest(name: str, here: Iterable[str] = ()) -> str:
+    """The name that somebody most likely meant, of the catalogue's with aliases and of those that are `here`."""
+    return _nearest(name, [*here, *(n for entry in CATALOGUE for n in (entry.name, *entry.aliases))])
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """The known name with the most alike words, in any order."""
+    """The known name that begins as `name` does, the shortest; else that with the most alike words, in any order."""
+    known = list(known)
+    if longer := [each for each in known if name and each.casefold().startswith(name.casefold())]:
+        return min(longer, key=len)
     by_words = {_words(each): each for each in known}
     return by_words[difflib.get_close_matches(_words(name), by_words, n=1, cutoff=0.0)[0]]
 

@@ -13,24 +13,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tokenizers import Tokenizer as Backend
+
+from diptych.core.config import from_dict
 from diptych.core.errors import CheckpointError
 from diptych.inputs.image import Preprocessing
 from diptych.inputs.naflex import NaflexPreprocessing
+from diptych.inputs.text import Cleaning
 from diptych.inputs.tokenizer import TokenizerPolicy
 from diptych.models.checkpoints.catalog import Entry, Layout, Weights, count_parameters
 from diptych.models.checkpoints.open_clip_config import from_model_cfg
 from diptych.models.config import Activation, NaflexConfig, TextConfig, TwoTowerConfig, VitConfig
 
-CLEANING = "diptych_cleaning"
-"""The field of tokenizer_config.json in which we write a cleaning that is not the family's own."""
+POLICY = "diptych_policy"
+"""The field of tokenizer_config.json in which our exports say how texts are prepared."""
 
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "quick_gelu": "quick_gelu"}
 _RESAMPLING: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+_CLEANING: dict[str, Cleaning] = {"canonicalize": "siglip", "lower": "lower", "whitespace": "whitespace"}
 _RESIZING: dict[str, Literal["shortest_crop", "squash", "pad"]] = {
     "shortest": "shortest_crop", "squash": "squash", "longest": "pad"}
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _HALF = (0.5, 0.5, 0.5)
+
+_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
+_OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 _CLIP_TEXT = {"vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
               "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu",
@@ -48,25 +56,40 @@ _SIGLIP_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_lay
 def entry_of(folder: Path) -> Entry | None:
     """The record of the model that a file in `folder` declares; None when none of a known family does.
 
-    CheckpointError when the file is damaged, or asks for what we do not have.
+    Of two declarations the one whose weights are there. CheckpointError when the file is damaged, or asks for what we
+    do not have.
     """
-    if (folder / "open_clip_config.json").is_file():
-        return _open_clip(folder, _read(folder / "open_clip_config.json"))
-    path = folder / "config.json"
-    if not path.is_file():
+    try:
+        return _declared(folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"the configuration in {folder} is damaged or of another version: {error!r}") from error
+
+
+def _declared(folder: Path) -> Entry | None:
+    config, other = folder / "config.json", folder / "open_clip_config.json"
+    if other.is_file() and (_first(folder, _OPEN_CLIP) or not _first(folder, _TRANSFORMERS)):
+        return _open_clip(folder, _read(other))
+    if not config.is_file():
         return None
-    config = _read(path)
-    match config.get("model_type"):
+    about = _read(config)
+    match about.get("model_type"):
         case "clip" | "metaclip_2":
-            return _clip(folder, config)
+            return _clip(folder, about)
         case "siglip" | "siglip2":
-            return _siglip(folder, config)
-        case _:
+            return _siglip(folder, about)
+        case None:
             return None
+        case kind:
+            raise CheckpointError(f"{config} is of a {kind!r}, a kind of model that Diptych does not have")
+
+
+def _first(folder: Path, files: tuple[str, ...]) -> str | None:
+    """The first of the files that is there, whole or as an index of shards."""
+    return next((f for f in files if (folder / f).is_file() or (folder / f"{f}.index.json").is_file()), None)
 
 
 def _clip(folder: Path, config: Mapping[str, Any]) -> Entry:
-    text, vision = _CLIP_TEXT | config.get("text_config", {}), _CLIP_VISION | config.get("vision_config", {})
+    text, vision = _CLIP_TEXT | _part(config, "text"), _CLIP_VISION | _part(config, "vision")
     width = config.get("projection_dim", 512)
     worldwide = config["model_type"] == "metaclip_2"
     # 2 in a CLIP config is a mistake of old files: such models take the highest id, as OpenAI's do
@@ -88,11 +111,12 @@ def _clip(folder: Path, config: Mapping[str, Any]) -> Entry:
 
 
 def _siglip(folder: Path, config: Mapping[str, Any]) -> Entry:
-    text, vision = _SIGLIP_TEXT | config.get("text_config", {}), _SIGLIP_VISION | config.get("vision_config", {})
+    text, vision = _SIGLIP_TEXT | _part(config, "text"), _SIGLIP_VISION | _part(config, "vision")
     naflex = config["model_type"] == "siglip2"  # SigLIP 2's fixed resolutions are stored as the first SigLIP
     # Gemma's vocabulary is SigLIP 2's: pad 0, no cleaning but lower case
+    gemma = naflex or text["vocab_size"] == 256_000
     policy = _policy(folder, text["max_position_embeddings"],
-                     *(("lower", 0, 1, None) if naflex or text["vocab_size"] == 256_000 else ("siglip", 1, 1, None)))
+                     *(("lower", 0, 1, None) if gemma else ("siglip", 1, 1, None)))
     projection = text.get("projection_size") or text["hidden_size"]
     towers = TwoTowerConfig(
         image=NaflexConfig(patch_size=vision["patch_size"], grid=round(vision["num_patches"] ** 0.5),
@@ -104,40 +128,71 @@ def _siglip(folder: Path, config: Mapping[str, Any]) -> Entry:
     if naflex:
         preprocessing = _naflex(folder, vision["patch_size"], vision["num_patches"])
         return _entry(folder, "SigLIP 2", "huggingface_siglip2", towers, policy, preprocessing)
-    return _entry(folder, "SigLIP", "huggingface_siglip", towers, policy,
-                  _preprocessing(folder, "squash", "bicubic", vision["image_size"], _HALF, _HALF))
+    usual = "bilinear" if gemma else "bicubic"
+    preprocessing = _preprocessing(folder, "squash", usual, vision["image_size"], _HALF, _HALF)
+    return _entry(folder, "SigLIP", "huggingface_siglip", towers, policy, preprocessing)
 
 
 def _open_clip(folder: Path, config: Mapping[str, Any]) -> Entry:
-    try:
-        towers, about = from_model_cfg(config["model_cfg"]), config.get("preprocess_cfg", {})
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}/open_clip_config.json is damaged or of another version: {error!r}") from error
-    text = config["model_cfg"]["text_cfg"]
-    siglip = towers.init_logit_bias is not None
-    usual = ("siglip", 1, 1, None) if siglip else ("clip", 0, 49_407, 49_406)
-    if text.get("hf_tokenizer_name") and not siglip:
-        usual = ("none", 1, 2, 0)  # MetaCLIP 2's XLM-V
-    elif siglip and text.get("vocab_size") == 256_000:
-        usual = ("siglip", 0, 1, None)  # open_clip strips punctuation for Gemma's vocabulary too
-    policy = _policy(folder, towers.text.context_length, *usual)
-    towers = replace(towers, text=replace(towers.text, pad_id=policy.pad_id, eos_id=policy.eos_id or 0))
-    weights = Path("open_clip_model.safetensors")
-    if not (folder / weights).is_file() and (folder / "open_clip_pytorch_model.bin").is_file():
-        weights = Path("open_clip_pytorch_model.bin")
-    custom = config["model_cfg"].get("custom_text") or "hf_model_name" in text
-    timm = "timm_model_name" in config["model_cfg"]["vision_cfg"]
-    layout = "open_clip_timm" if timm else "open_clip_custom" if custom else "open_clip"
-    how = _RESIZING[about.get("resize_mode", "shortest")]
+    cfg, about = config["model_cfg"], config.get("preprocess_cfg") or {}
+    towers = from_model_cfg(cfg)
+    policy = _open_clip_policy(folder, cfg["text_cfg"], towers.text.context_length)
+    if isinstance(towers.text, TextConfig):  # the tower has its own idea of padding and end, tokenizer files theirs
+        if towers.text.pool == "eos":
+            policy = replace(policy, eos_id=towers.text.eos_id)
+        if towers.text.pool == "cls":
+            policy = replace(policy, pad_id=towers.text.pad_id)
+        towers = replace(towers, text=replace(towers.text, pad_id=policy.pad_id, eos_id=policy.eos_id))
+    file = _first(folder, _OPEN_CLIP) or _OPEN_CLIP[0]
+    timm = "timm_model_name" in cfg["vision_cfg"]
+    layout: Layout = "open_clip_timm" if timm else "open_clip_custom" if cfg.get("custom_text") else "open_clip"
+    fill = about.get("fill_color") or 0
+    red, green, blue = fill if isinstance(fill, list) else (fill, fill, fill)
     preprocessing = NaflexPreprocessing() if isinstance(towers.image, NaflexConfig) else Preprocessing(
-        size=towers.image.image_size, policy=how, interpolation=about.get("interpolation", "bicubic"),
-        mean=tuple(about.get("mean", _CLIP_MEAN)), std=tuple(about.get("std", _CLIP_STD)),
-        pad_colour=(about.get("fill_color", 0),) * 3)
-    return _entry(folder, "OpenCLIP", layout, towers, policy, preprocessing, str(weights))
+        size=towers.image.image_size, policy=_RESIZING[about.get("resize_mode", "shortest")],
+        interpolation=about.get("interpolation", "bicubic"), mean=tuple(about.get("mean", _CLIP_MEAN)),
+        std=tuple(about.get("std", _CLIP_STD)), pad_colour=(red, green, blue))
+    return _entry(folder, "OpenCLIP", layout, towers, policy, preprocessing, file)
+
+
+def _open_clip_policy(folder: Path, text: Mapping[str, Any], length: int) -> TokenizerPolicy:
+    """CLIP's own tokenizer where no other is named; else as its files say. CheckpointError when they do not say."""
+    if not text.get("hf_tokenizer_name"):
+        return _policy(folder, length, "clip", 0, 49_407, 49_406, heed=False)
+    options = text.get("tokenizer_kwargs") or {}
+    cleaning: Cleaning = _CLEANING[options.get("clean", "whitespace")]
+    if written := _optional(folder / "tokenizer_config.json").get(POLICY):
+        return from_dict(TokenizerPolicy, written)
+    special = _special(folder)
+    if special is None:
+        raise CheckpointError(f"{folder} names a tokenizer, {text['hf_tokenizer_name']!r}, whose tokenizer.json and "
+                              "tokenizer_config.json are not there or do not say where a text begins and ends; open it "
+                              "with like= one of the catalogue's models")
+    pad, eos, bos = special
+    if options.get("strip_sep_token"):  # CLIPA: padding is written over the end
+        eos = pad
+    return TokenizerPolicy(length=length, cleaning=cleaning, pad_id=pad, eos_id=eos, bos_id=bos)
+
+
+def _special(folder: Path) -> tuple[int, int, int | None] | None:
+    """(pad, end, begin) of the tokenizer in `folder`, by the template that its file puts around a text."""
+    about, file = _optional(folder / "tokenizer_config.json"), _optional(folder / "tokenizer.json")
+    ids = {token["content"]: token["id"] for token in file.get("added_tokens") or []}
+    pad = ids.get(_content(about.get("pad_token")))
+    around = Backend.from_str(json.dumps(file)).encode("").ids if file else []
+    begin, end = (ids.get(_content(about.get(f"{part}_token"))) for part in ("bos", "eos"))
+    begin = begin if about.get("add_bos_token", len(around) == 2 or begin in around) else None
+    end = end if about.get("add_eos_token", bool(around)) else None
+    if len(around) == 2:
+        begin, end = around
+    elif end is None and len(around) == 1:
+        end = around[0]
+    return None if pad is None or end is None else (pad, end, begin)
 
 
 def _entry(folder: Path, family: str, layout: Layout, towers: TwoTowerConfig, policy: TokenizerPolicy,
-           preprocessing: Preprocessing | NaflexPreprocessing, file: str = "model.safetensors") -> Entry:
+           preprocessing: Preprocessing | NaflexPreprocessing, file: str | None = None) -> Entry:
+    file = file or _first(folder, _TRANSFORMERS) or _TRANSFORMERS[0]
     softmax, path = towers.init_logit_bias is None, folder / file
     return Entry(
         name=folder.name, family=family, weights=(Weights(layout=layout, file=file),), licence="not stated",
@@ -155,12 +210,15 @@ def _sizes(tower: Mapping[str, Any]) -> dict[str, Any]:
             "norm_eps": tower["layer_norm_eps"]}
 
 
-def _policy(folder: Path, length: int, cleaning: Any, pad: int, eos: int, bos: int | None) -> TokenizerPolicy:
-    """The family's policy with the special tokens that tokenizer_config.json names, by their ids in tokenizer.json."""
-    about, file = _optional(folder / "tokenizer_config.json"), folder / "tokenizer.json"
-    cleaning = about.get(CLEANING, cleaning)
-    if about and file.is_file():
-        ids = {token["content"]: token["id"] for token in _read(file).get("added_tokens", [])}
+def _policy(folder: Path, length: int, cleaning: Cleaning, pad: int, eos: int, bos: int | None,
+            heed: bool = True) -> TokenizerPolicy:
+    """The family's policy; if `heed`, with the special tokens that tokenizer_config.json names, by their ids."""
+    about = _optional(folder / "tokenizer_config.json")
+    if written := about.get(POLICY):
+        return from_dict(TokenizerPolicy, written)
+    if heed and about:
+        added = _optional(folder / "tokenizer.json").get("added_tokens") or []
+        ids = {token["content"]: token["id"] for token in added}
         named = {part: _content(about.get(f"{part}_token")) for part in ("pad", "eos", "bos")}
         pad, eos = ids.get(named["pad"], pad), ids.get(named["eos"], eos)
         bos = ids.get(named["bos"], bos) if bos is not None else None
@@ -175,7 +233,7 @@ def _preprocessing(
     folder: Path, policy: Literal["squash", "shortest_crop"], interpolation: Literal["bilinear", "bicubic"], size: int,
     mean: tuple[float, float, float], std: tuple[float, float, float],
 ) -> Preprocessing:
-    about = _optional(folder / "preprocessor_config.json")
+    about = _processor(folder)
     stated = about.get("size", {})
     if about.get("do_center_crop") or (isinstance(stated, dict) and "shortest_edge" in stated):
         policy = "shortest_crop"
@@ -187,11 +245,24 @@ def _preprocessing(
 
 
 def _naflex(folder: Path, patch_size: int, patches: int) -> NaflexPreprocessing:
-    about = _optional(folder / "preprocessor_config.json")
+    about = _processor(folder)
     return NaflexPreprocessing(
         patch_size=about.get("patch_size", patch_size), max_patches=about.get("max_num_patches", patches),
         interpolation=_RESAMPLING.get(about.get("resample", 2), "bilinear"),
         mean=tuple(about.get("image_mean", _HALF)), std=tuple(about.get("image_std", _HALF)))
+
+
+def _processor(folder: Path) -> dict[str, Any]:
+    """What is said of pictures; transformers 5 may write it into the processor's file."""
+    return (_optional(folder / "preprocessor_config.json")
+            or _optional(folder / "processor_config.json").get("image_processor") or {})
+
+
+def _part(config: Mapping[str, Any], which: Literal["text", "vision"]) -> dict[str, Any]:
+    """The settings of a tower; [n, n] is how some files write a side."""
+    part = config.get(f"{which}_config") or {}
+    return {name: value[0] if isinstance(value, list) and len(value) == 2 and value[0] == value[1] else value
+            for name, value in part.items()}
 
 
 def _optional(path: Path) -> dict[str, Any]:
@@ -200,6 +271,9 @@ def _optional(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: it holds a {type(content).__name__}, not an object")
+    return content

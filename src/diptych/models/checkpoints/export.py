@@ -5,6 +5,7 @@ tokenizer's file gets the begin and end tokens and the cleaning that we put arou
 """
 
 import json
+import shutil
 import string
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +16,15 @@ from tokenizers import Regex, normalizers, processors
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
+from diptych.core.config import to_dict
 from diptych.core.files import atomic_write, write_text
 from diptych.inputs.image import Preprocessing
 from diptych.inputs.naflex import NaflexPreprocessing
 from diptych.inputs.tokenizer import Tokenizer
 from diptych.models import runtimes
 from diptych.models.checkpoints import folders, layouts, loading, native
-from diptych.models.checkpoints.declared import CLEANING
 from diptych.models.checkpoints.catalog import Entry, Layout
+from diptych.models.checkpoints.declared import POLICY
 from diptych.models.checkpoints.open_clip_config import to_model_cfg
 from diptych.models.config import Activation, NaflexConfig, TextConfig, TwoTowerConfig, VitConfig
 from diptych.models.two_tower import TwoTower
@@ -46,24 +48,33 @@ def export(name_or_path: str | Path, to: Target, folder: Path, like: str | None 
     found = folders.find(name_or_path, like)
     entry, towers = loading.open_towers(found, image_size)
     tokenizer = loading.open_tokenizer(found)
-    folder.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.part")  # a folder that is half written never has the name asked for
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    _write(part, folder.name, to, entry, towers, tokenizer)
+    if folder.is_dir():
+        folder.rmdir()
+    part.rename(folder)
+    return folder
+
+
+def _write(folder: Path, name: str, to: Target, entry: Entry, towers: TwoTower, tokenizer: Tokenizer) -> None:
     match to:
         case "onnx" | "openvino":
             runtimes.export(towers, folder, to)
         case "safetensors":
             config = native.ModelConfig(
-                name=folder.name, towers=entry.towers, preprocessing=entry.preprocessing, tokenizer=entry.tokenizer,
+                name=name, towers=entry.towers, preprocessing=entry.preprocessing, tokenizer=entry.tokenizer,
                 languages=entry.languages, score_kind=entry.score_kind, general=entry.general)
             card = native.ModelCard(licence=entry.licence, calibration=entry.calibration, scores={}, data_sha256="")
             native.save_model(folder, towers, tokenizer, config, card, half=False)
-            return folder
+            return
         case "hf":
             _huggingface(folder, entry, towers)
         case "open_clip":
-            _open_clip(folder, entry, towers)
+            _open_clip(folder, name, entry, towers)
     write_text(folder / "tokenizer.json", _tokenizer_file(tokenizer))
     write_text(folder / "tokenizer_config.json", _json(_tokenizer_config(tokenizer)))
-    return folder
 
 
 def _huggingface(folder: Path, entry: Entry, towers: TwoTower) -> None:
@@ -75,20 +86,24 @@ def _huggingface(folder: Path, entry: Entry, towers: TwoTower) -> None:
     write_text(folder / "preprocessor_config.json", _json(processor))
 
 
-def _open_clip(folder: Path, entry: Entry, towers: TwoTower) -> None:
+def _open_clip(folder: Path, name: str, entry: Entry, towers: TwoTower) -> None:
     config = to_model_cfg(entry.towers)
     timm, text = "timm_model_name" in config["vision_cfg"], config["text_cfg"]
     layout: Layout = "open_clip_timm" if timm else "open_clip_custom" if config.get("custom_text") else "open_clip"
     _weights(folder / "open_clip_model.safetensors", layouts.write(towers.state_dict(), entry.towers, layout))
     if entry.tokenizer.cleaning != "clip":  # open_clip has CLIP's tokenizer in itself; others are files beside
         clean = {"siglip": "canonicalize", "lower": "lower", "nfkc_lower": "lower"}
-        text |= {"hf_tokenizer_name": folder.name,
+        text |= {"hf_tokenizer_name": name,
                  "tokenizer_kwargs": {"clean": clean.get(entry.tokenizer.cleaning, "whitespace")}}
     about: dict[str, Any] = {}
     if isinstance(entry.preprocessing, Preprocessing):
         p = entry.preprocessing
         mode = {"shortest_crop": "shortest", "squash": "squash", "pad": "longest"}[p.policy]
         about = {"mean": list(p.mean), "std": list(p.std), "interpolation": p.interpolation, "resize_mode": mode}
+        if p.policy == "pad":
+            if len(set(p.pad_colour)) > 1:
+                raise ValueError(f"open_clip pads with a grey, this model with {p.pad_colour}; write our own layout")
+            about["fill_color"] = p.pad_colour[0]
     write_text(folder / "open_clip_config.json", _json({"model_cfg": config, "preprocess_cfg": about}))
 
 
@@ -107,7 +122,10 @@ def _huggingface_layout(config: TwoTowerConfig) -> Layout:
 
 def _huggingface_config(config: TwoTowerConfig, layout: Layout) -> dict[str, Any]:
     image, text = config.image, config.text
-    assert isinstance(image, VitConfig | NaflexConfig) and isinstance(text, TextConfig)
+    assert isinstance(image, VitConfig | NaflexConfig)
+    if not isinstance(text, TextConfig):
+        raise ValueError("a text tower that is another project's model has no place in transformers' CLIP or SigLIP; "
+                         "write our own layout (--to safetensors)")
     vision = _sizes(image) | {"patch_size": image.patch_size}
     siglip = layout != "huggingface_clip"
     if text.mask_padding or (siglip and (text.causal or text.pool != "last")) or (
@@ -180,7 +198,10 @@ def _tokenizer_file(tokenizer: Tokenizer) -> str:
         case "nfkc_lower":
             steps = [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "),
                      normalizers.Strip()]
-        case _:  # CLIP's class in transformers cleans by itself, the others take a text as it is
+        case "clip" if backend.normalizer is None:  # OpenAI's merges file says nothing of it, the others' do
+            steps = [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase(),
+                     normalizers.Strip()]
+        case _:
             pass
     if steps:
         own = backend.normalizer
@@ -193,7 +214,7 @@ def _tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
     backend, policy = tokenizer.backend, tokenizer.policy
     special = {"pad_token": policy.pad_id, "eos_token": policy.eos_id, "bos_token": policy.bos_id}
     return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": policy.length, "padding_side": "right",
-            "truncation_side": "right", CLEANING: policy.cleaning,
+            "truncation_side": "right", POLICY: to_dict(policy),
             **{name: _token(backend, i) for name, i in special.items() if i is not None}}
 
 

@@ -10,11 +10,12 @@ and a folder without them is no model yet. No token is sent: everything in the c
 import functools
 import hashlib
 import json
+import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,13 +33,20 @@ _MB = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class _Remote:
-    """A file at a fixed address. `etag` is its sha256, the git hash of a small file, or empty; `commit` the hub's."""
+    """A file at a fixed address. `etag` is its sha256, the git hash of a small file, or what a mirror makes of it;
+    `sha256` the catalogue's, where it has one; `commit` the hub's."""
 
     name: str
     url: str
     commit: str
     size: int
     etag: str
+    sha256: str | None = None
+
+    @property
+    def part(self) -> str:
+        """The name of its unfinished download: of this version of the file."""
+        return f"{self.name}.{re.sub('[^0-9A-Za-z]', '', self.etag)[:16]}"
 
 
 def pull(name: str, endpoint: str | None = None) -> Path:
@@ -51,11 +59,12 @@ def pull(name: str, endpoint: str | None = None) -> Path:
     folder = folders.models_folder() / entry.name
     if folders.is_complete(folder, entry):
         return folder
+    if folder.is_dir() and folders.read_source(folder) is None and (mine := _in_the_way(entry, folder)):
+        raise CheckpointError(f"{folder} holds {', '.join(mine)}, which `pull` did not write; move that away first")
     staging = folders.models_folder() / ".partial" / entry.name
     staging.mkdir(parents=True, exist_ok=True)
     with _explained(entry, folder):
         _pull(entry, folder, staging, endpoint)
-    shutil.rmtree(staging, ignore_errors=True)
     return folder
 
 
@@ -69,11 +78,11 @@ def files_of(entry: Entry) -> tuple[str, ...]:
 def _pull(entry: Entry, folder: Path, staging: Path, endpoint: str | None) -> None:
     from huggingface_hub.utils import WeakFileLock
 
-    with WeakFileLock(staging / "lock"):
+    with WeakFileLock(staging.with_name(f"{entry.name}.lock")):  # beside it: others wait while it is removed
         if folders.is_complete(folder, entry):  # another process was faster
             return
         remotes = _remotes(entry, staging, endpoint)
-        parts = {remote: staging / f"{remote.name}.{remote.etag[:16]}" for remote in remotes}
+        parts = {remote: staging / remote.part for remote in remotes}
         have = sum(part.stat().st_size for part in parts.values() if part.is_file())
         with progress(f"pulling {entry.name}", sum(r.size for r in remotes) / _MB, "MB", done=have / _MB) as task:
             for remote, part in parts.items():
@@ -85,6 +94,11 @@ def _pull(entry: Entry, folder: Path, staging: Path, endpoint: str | None) -> No
         write_text(folder / "source.json", to_json(source))
         for remote in reversed(remotes):
             parts[remote].replace(folder / remote.name)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _in_the_way(entry: Entry, folder: Path) -> list[str]:
+    return [name for name in files_of(entry) if (folder / name).exists()]
 
 
 def _remotes(entry: Entry, staging: Path, endpoint: str | None) -> list[_Remote]:
@@ -116,12 +130,14 @@ def _weights(entry: Entry, staging: Path, endpoint: str | None) -> list[_Remote]
         if weights.sha256 and len(found.etag) == len(weights.sha256) and found.etag != weights.sha256:
             raise CheckpointError(f"{first.repo} now has another {weights.file}: its sha256 is {found.etag}, the "
                                   f"catalogue's is {weights.sha256}")
-        return [found]
+        return [replace(found, sha256=weights.sha256)]
     index = _locate(first.repo, f"{first.file}.index.json", first.revision, endpoint)
-    part = staging / f"{index.name}.{index.etag[:16]}"
+    part = staging / index.part
     with progress(index.name, index.size / _MB, "MB") as task:
         _download(index, part, task)
     names = sorted(set(json.loads(part.read_text(encoding="utf-8"))["weight_map"].values()))
+    if strange := [name for name in names if Path(name).name != name]:
+        raise CheckpointError(f"{index.name} names files outside of its folder: {', '.join(strange[:3])}")
     return [index, *(_locate(first.repo, name, index.commit, endpoint) for name in names)]
 
 
@@ -149,18 +165,21 @@ def _download(remote: _Remote, part: Path, task: Progress) -> None:
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    if part.is_file() and part.stat().st_size == remote.size and _is_intact(part, remote.etag):
+    if part.is_file() and part.stat().st_size == remote.size and _is_intact(part, remote):
         return
     meter = cast(Any, functools.partial(_Meter, task))
     with part.open("ab") as stream:
         http_get(remote.url, stream, resume_size=stream.tell(), expected_size=remote.size, tqdm_class=meter,
                  headers=build_hf_headers(token=False))
-    if not _is_intact(part, remote.etag):
+    if not _is_intact(part, remote):
         part.unlink()
         raise CheckpointError(f"{remote.name} arrived damaged: its hash is not the one that is stated for it")
 
 
-def _is_intact(path: Path, etag: str) -> bool:
+def _is_intact(path: Path, remote: _Remote) -> bool:
+    etag = remote.etag
+    if remote.sha256:
+        return sha256_file(path) == remote.sha256
     match len(etag):
         case 64:
             return sha256_file(path) == etag

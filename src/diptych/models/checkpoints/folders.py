@@ -6,9 +6,8 @@ it is one of the catalogue's and one of that entry's files is in it; transformer
 names of keys. torch is not imported here.
 """
 
-import difflib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diptych.core.config import from_dict
@@ -16,9 +15,11 @@ from diptych.core.errors import CheckpointError, ModelNotFound
 from diptych.core.files import home
 from diptych.inputs.tokenizer import TOKENIZER_FILES
 from diptych.models.checkpoints import catalog, declared
-from diptych.models.checkpoints.catalog import Entry, Weights
+from diptych.models.checkpoints.entry import Entry, Layout, Weights
+from diptych.models.config import TextConfig
 
 BUNDLED = "diptych-tiny"
+_INDEX = ".index.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,24 @@ class Source:
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """A model on this machine: what it is, and its files. `path` is None for a model in our own layout, whose three
-    files have fixed names; `tokenizer` is None when there is none."""
+    files have fixed names; `tokenizer` is None when there is none. `layouts` are those to read it in, if the caller
+    said what it is (`like`) and not how it lies there: the first whose keys all fit."""
 
     entry: Entry
     folder: Path
     weights: Weights | None
     path: Path | None
     tokenizer: Path | None
+    layouts: tuple[Layout, ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """The files with the weights: one, or an index and the shards that it names."""
+        if self.path is None:
+            return [self.folder / "model.safetensors"]
+        if not self.path.name.endswith(_INDEX):
+            return [self.path]
+        return [self.path, *(self.path.with_name(name) for name in shards(self.path))]
 
 
 def models_folder() -> Path:
@@ -60,21 +72,21 @@ def find(name_or_path: str | Path, like: str | None = None) -> Found:
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
-        return _file(path, like)
-    if path.is_dir():
-        return in_folder(path, like)
+        return _file(path.resolve(), like)
     entry = catalog.find(str(name_or_path))
     name = entry.name if entry else str(name_or_path)
-    for folder in (models_folder() / name, bundled_folder() / name):
-        if is_model(folder):
-            return in_folder(folder, like)
+    here = [folder for folder in (models_folder() / name, bundled_folder() / name) if name and is_model(folder)]
+    # a folder of that name where one happens to stand is a model only if it holds one
+    if path.is_dir() and (like or not here or path.name != str(name_or_path) or is_model(path)):
+        return in_folder(path.resolve(), like)
+    if here:
+        return in_folder(here[0], like)
     if entry:
         raise ModelNotFound(f"{entry.name} is in the catalogue but not on this machine; get it with "
                             f"`diptych models pull {entry.name}`")
-    known = [*local_models(), *(e.name for e in catalog.CATALOGUE)]
-    near = difflib.get_close_matches(str(name_or_path), known, n=1, cutoff=0.0)
+    near = catalog.nearest(str(name_or_path), local_models())
     raise ModelNotFound(
-        f"no model {str(name_or_path)!r} here; the nearest is {near[0]!r} (there are: {', '.join(local_models())}; "
+        f"no model {str(name_or_path)!r} here; the nearest is {near!r} (there are: {', '.join(local_models())}; "
         "`diptych models list` shows what can be pulled)")
 
 
@@ -82,27 +94,27 @@ def in_folder(folder: Path, like: str | None = None) -> Found:
     """What a folder holds. CheckpointError when nothing declares it, or when a file is missing."""
     source = read_source(folder)
     entry = catalog.get(like) if like else catalog.get(source.name) if source else catalog.find(folder.name)
-    if entry and (like or source or not _is_native(folder)):
+    tokenizer, native_ = tokenizer_in(folder), _is_native(folder)
+    if entry and (like or source or not native_):
         present = [w for w in entry.weights if _part(folder, w).is_file()]
         if source:
             present.sort(key=lambda w: (w.repo or w.url) != source.repo)
-        if present:
+        if present and (like or source or _agrees(folder, entry)):
             return Found(entry=entry, folder=folder, weights=present[0], path=_part(folder, present[0]),
-                         tokenizer=tokenizer_in(folder))
-        if like or source:
+                         tokenizer=tokenizer)
+        if not present and (like or source):
             files = " or ".join(dict.fromkeys(w.file for w in entry.weights))
             raise CheckpointError(f"{folder} is not a whole {entry.name}: it lacks {files}; "
                                   f"get it with `diptych models pull {entry.name}`")
-    if _is_native(folder):
+    if native_:
         if missing := [name for name in ("model.safetensors", "tokenizer.json") if not (folder / name).is_file()]:
             raise CheckpointError(f"{folder} is not a whole model: it lacks {', '.join(missing)}")
-        return Found(entry=catalog.read_native(folder), folder=folder, weights=None, path=None,
-                     tokenizer=tokenizer_in(folder))
+        return Found(entry=catalog.read_native(folder), folder=folder, weights=None, path=None, tokenizer=tokenizer)
     if entry := declared.entry_of(folder):
         part = _part(folder, entry.weights[0])
         if not part.is_file():
             raise CheckpointError(f"{folder} declares a model and lacks its weights, {entry.weights[0].file}")
-        return Found(entry=entry, folder=folder, weights=entry.weights[0], path=part, tokenizer=tokenizer_in(folder))
+        return Found(entry=entry, folder=folder, weights=entry.weights[0], path=part, tokenizer=tokenizer)
     raise CheckpointError(
         f"{folder} does not say what it holds: there is no config.json of Diptych's or transformers', no "
         "open_clip_config.json, and its name is none of the catalogue's; say which model it is shaped as, e.g. "
@@ -118,8 +130,19 @@ def is_model(folder: Path) -> bool:
 
 
 def is_complete(folder: Path, entry: Entry) -> bool:
-    """Whether one of the entry's files and a tokenizer are in `folder`."""
-    return any(_part(folder, w).is_file() for w in entry.weights) and tokenizer_in(folder) is not None
+    """Whether one of the entry's files, all of it, and a tokenizer are in `folder`."""
+    return any(_whole(_part(folder, w)) for w in entry.weights) and tokenizer_in(folder) is not None
+
+
+def shards(index: Path) -> list[str]:
+    """The files that an index of shards names. CheckpointError when it is damaged, or names one outside its folder."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if strange := [name for name in names if Path(name).name != name]:
+            raise CheckpointError(f"{index} names files outside of its folder: {', '.join(strange[:3])}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is no index of shards: {error!r}") from error
+    return names
 
 
 def local_models() -> list[str]:
@@ -138,7 +161,10 @@ def best_general() -> str | None:
 def read_source(folder: Path) -> Source | None:
     """What `pull` noted beside the files, or None for files that came another way."""
     path = folder / "source.json"
-    return from_dict(Source, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    try:
+        return from_dict(Source, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); delete it, or pull the model again") from error
 
 
 def tokenizer_in(folder: Path) -> Path | None:
@@ -147,24 +173,71 @@ def tokenizer_in(folder: Path) -> Path | None:
 
 
 def _file(path: Path, like: str | None) -> Found:
+    folder = path.parent
     if like is None:
-        found = in_folder(path.parent)
-        if found.path == path:
+        try:
+            found = in_folder(folder)
+        except CheckpointError:
+            found = None
+        named = [w for w in found.entry.weights if w.file == path.name] if found else []
+        if found and (found.path == path or (path == folder / "model.safetensors" and found.weights is None)):
             return found
+        if found and named:
+            return replace(found, weights=named[0], path=path)
         raise CheckpointError(f"{path} does not say what it holds; say which model of the catalogue it is shaped as, "
                               "e.g. like='ViT-B-32::laion2b_s34b_b79k'")
     entry = catalog.get(like)
-    same_kind = [w for w in entry.weights if Path(w.file).suffix == path.suffix] or list(entry.weights)
-    beside = tokenizer_in(path.parent)
-    return Found(entry=entry, folder=path.parent, weights=same_kind[0], path=path,
-                 tokenizer=beside or tokenizer_in(models_folder() / entry.name))
+    weights = sorted(entry.weights, key=lambda w: _unlike(w, path, like))
+    return Found(entry=entry, folder=folder, weights=weights[0], path=path,
+                 tokenizer=tokenizer_in(folder) or tokenizer_in(models_folder() / entry.name),
+                 layouts=tuple(dict.fromkeys(w.layout for w in weights)))
+
+
+def _unlike(weights: Weights, path: Path, like: str) -> tuple[bool, bool, bool]:
+    """Sorts the entry's files by how likely `path` is laid out as they are: of the same name, of open_clip where the
+    caller used its name for the model or the file is a training run's, of the same kind."""
+    trained = "::" in like or path.suffix in (".pt", ".pth", ".ckpt")
+    return (weights.file != path.name, trained and not weights.layout.startswith("open_clip"),
+            Path(weights.file).suffix != path.suffix)
+
+
+def _agrees(folder: Path, entry: Entry) -> bool:
+    """Whether the configuration in a folder that has an entry's name, if there is any, is of the entry's shape."""
+    own = declared.entry_of(folder)
+    if own is None:
+        return True
+    images = (own.towers.image, entry.towers.image)
+    texts = [replace(t, pad_id=0, eos_id=1) if isinstance(t, TextConfig) else t
+             for t in (own.towers.text, entry.towers.text)]
+    return images[0] == images[1] and texts[0] == texts[1]
 
 
 def _is_native(folder: Path) -> bool:
     config = folder / "config.json"
-    return config.is_file() and '"model_type"' not in config.read_text(encoding="utf-8")
+    try:
+        return config.is_file() and "model_type" not in json.loads(config.read_text(encoding="utf-8"))
+    except ValueError:
+        return True  # which one it was is told when it is read
+
+
+def _whole(path: Path) -> bool:
+    """Whether a file of weights is as long as its header says; every shard of an index."""
+    if path.name.endswith(_INDEX):
+        return path.is_file() and all(_whole(path.with_name(name)) for name in shards(path))
+    if path.suffix != ".safetensors" or not path.is_file():
+        return path.is_file()
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length < path.stat().st_size:
+            return False
+        try:
+            header = json.loads(stream.read(length))
+            ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+    return path.stat().st_size == 8 + length + max(ends, default=0)
 
 
 def _part(folder: Path, weights: Weights) -> Path:
-    whole, index = folder / weights.file, folder / f"{weights.file}.index.json"
+    whole, index = folder / weights.file, folder / f"{weights.file}{_INDEX}"
     return whole if whole.is_file() or not index.is_file() else index

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from diptych.core.errors import CheckpointError
 from diptych.core.files import sha256_bytes, sha256_file
-from diptych.core.types import Embedder, EmbedderSpec
+from diptych.core.types import EmbedderSpec
 from diptych.inputs.tokenizer import TOKENIZER_FILES, Tokenizer
 from diptych.models import runtimes
 from diptych.models.checkpoints import folders, layouts, native, reader
 from diptych.models.checkpoints.catalog import Entry
 from diptych.models.checkpoints.folders import Found
+from diptych.models.embedder import TorchEmbedder
+from diptych.models.engine import Precision, Runtime
 from diptych.models.resize import resize
 from diptych.models.two_tower import TwoTower
 
@@ -33,8 +35,8 @@ def load_towers(name_or_path: str | Path, like: str | None = None, image_size: i
 
 
 def load_embedder(name_or_path: str | Path, like: str | None = None, image_size: int | None = None,
-                  patch_size: int | None = None, precision: runtimes.Precision | None = None,
-                  runtime: runtimes.Runtime | None = None, device: str | None = None) -> Embedder:
+                  patch_size: int | None = None, precision: Precision | None = None,
+                  runtime: Runtime | None = None, device: str | None = None) -> TorchEmbedder:
     """The Embedder of a name, a folder or a file of weights.
 
     `like` names the entry of the catalogue as which a file or folder that does not declare itself is read;
@@ -45,8 +47,8 @@ def load_embedder(name_or_path: str | Path, like: str | None = None, image_size:
 
 
 def embedder_of(found: Found, image_size: int | None = None, patch_size: int | None = None,
-                precision: runtimes.Precision | None = None, runtime: runtimes.Runtime | None = None,
-                device: str | None = None) -> Embedder:
+                precision: Precision | None = None, runtime: Runtime | None = None,
+                device: str | None = None) -> TorchEmbedder:
     """As `load_embedder`, of a model that has been found."""
     digests = _checked(found)
     entry, towers = open_towers(found, image_size, patch_size)
@@ -63,8 +65,7 @@ def open_tokenizer(found: Found) -> Tokenizer:
     """The tokenizer that goes with a model. CheckpointError when there is none, or when it is another model's."""
     entry = found.entry
     if found.tokenizer is None:
-        raise CheckpointError(f"{found.folder} has no tokenizer ({' or '.join(TOKENIZER_FILES)}); "
-                              f"get it with `diptych models pull {entry.name}`")
+        raise CheckpointError(f"{found.folder} has no tokenizer ({' or '.join(TOKENIZER_FILES)}); {_advice(found)}")
     tokenizer = Tokenizer.from_file(found.tokenizer, entry.tokenizer)
     known = entry.towers.text.vocab_size
     if tokenizer.vocab_size > known:
@@ -93,27 +94,40 @@ def open_towers(found: Found, image_size: int | None = None,
 
 def _state(found: Found) -> dict[str, Tensor]:
     if found.weights is None or found.path is None:
-        return native.read_weights(found.folder)
+        state = native.read_weights(found.folder)
+        reader.check_finite(state, found.folder / "model.safetensors")
+        return state
     published = reader.read_weights(found.path)
-    try:
-        state = layouts.read(published, found.entry.towers, found.weights.layout)
-    except CheckpointError as error:
-        raise CheckpointError(f"{found.path} is not {found.entry.name}'s: {error}") from error
-    reader.check_finite(state, found.path)  # what is read, not what lies there: old files have masks of −inf in them
-    return state
+    reasons: list[Exception] = []
+    for layout in found.layouts or (found.weights.layout,):
+        try:
+            state = layouts.read(published, found.entry.towers, layout)
+        except (CheckpointError, ValueError) as error:
+            reasons.append(error)
+            continue
+        reader.check_finite(state, found.path)  # what is read, not what lies there: old files have masks of −inf
+        return state
+    raise CheckpointError(f"{found.path} is not {found.entry.name}'s: {reasons[0]}") from reasons[0]
+
+
+def _advice(found: Found) -> str:
+    published = any(w.repo or w.url for w in found.entry.weights)
+    return f"run `diptych models pull {found.entry.name}`" if published else "copy the model's files there again"
 
 
 def _checked(found: Found) -> dict[str, str]:
     """sha256 of the weights and the tokenizer; CheckpointError when a pulled file has changed since."""
-    files = [path for path in (found.path, found.tokenizer) if path]
-    parts = sorted(found.folder.glob("*.safetensors")) if found.path and found.path.name.endswith(".json") else []
-    digests = {path.name: sha256_file(path) for path in [*files, *parts]}
+    files = [*found.files, *([found.tokenizer] if found.tokenizer else [])]
+    if missing := [path.name for path in files if not path.is_file()]:
+        raise CheckpointError(f"{found.folder} is not whole: it lacks {', '.join(missing)}; delete it and "
+                              f"{_advice(found)}")
+    digests = {path.name: sha256_file(path) for path in files}
     source = folders.read_source(found.folder)
     for name, digest in source.files.items() if source else ():
         if digests.get(name, digest) != digest:
             raise CheckpointError(
                 f"{found.folder / name} is not the file that was pulled (its sha256 has changed); delete "
-                f"{found.folder} and run `diptych models pull {found.entry.name}`")
+                f"{found.folder} and {_advice(found)}")
     return digests
 
 

@@ -145,6 +145,8 @@ def _text(text: Mapping[str, Any], dim: int, quick: bool) -> TextConfig | Transf
                               "catalogue's models of that tower")
     width = text.get("width", 512)
     pool = "cls" if text.get("embed_cls") else text.get("pool_type", "argmax")
+    if pool not in ("cls", "argmax", "eos", "last"):
+        raise CheckpointError(f"open_clip_config.json asks for the text pooling {pool!r}, which Diptych does not have")
     length = text.get("context_length", 77)
     return TextConfig(
         vocab_size=text.get("vocab_size", 49_408), context_length=length, width=width, layers=text.get("layers", 12),
@@ -163,14 +165,16 @@ def _activation(tower: Mapping[str, Any], quick: bool) -> Activation:
 
 def _vision_cfg(image: ImageConfig) -> dict[str, Any]:
     match image:
+        case VitConfig(pool="query"):
+            raise ValueError("open_clip opens a CoCa only with its captioning decoder, which a dual encoder has not; "
+                             "write the model in our own layout")
         case VitConfig(stem="patch", patch_bias=False, projection_bias=False) if image.has_cls:
             return {
                 "image_size": image.image_size, "layers": image.layers, "width": image.width,
                 "head_width": image.width // image.heads, "patch_size": image.patch_size,
                 "mlp_ratio": _ratio(image.mlp_width, image.width), "no_ln_pre": not image.pre_norm,
                 "pool_type": "avg" if image.pool == "mean" else "tok", "final_ln_after_pool": image.norm_after_pool,
-                "attentional_pool": image.pool == "query", "attn_pooler_queries": image.queries,
-                "attn_pooler_heads": image.query_heads, "norm_kwargs": {"eps": image.norm_eps},
+                "norm_kwargs": {"eps": image.norm_eps},
                 **_act_kwargs(image.activation)}
         case ResNetConfig():
             return {"image_size": image.image_size, "layers": list(image.layers), "width": image.width,

@@ -54,7 +54,6 @@ def verify(name_or_path: str | Path, pictures: Path | None = None, like: str | N
     except CheckpointError as error:
         yield Finding(what="weights", outcome="failed", detail=str(error))
         return
-    assert isinstance(embedder, TorchEmbedder)
     yield Finding(what="weights", outcome="ok", detail=f"{sum(p.numel() for p in embedder.towers.parameters()):,} "
                   "numbers, every key known and of its shape, all finite")
     if not entry.checks:
@@ -68,7 +67,7 @@ def _hashes(found: folders.Found) -> Iterator[Finding]:
     stated: dict[str, str] = {}
     if found.path and found.weights and found.weights.sha256:
         stated[found.path.name] = found.weights.sha256
-    for name, digest in (stated | (source.files if source else {})).items():
+    for name, digest in ((source.files if source else {}) | stated).items():  # the catalogue's word before the hub's
         path = found.folder / name
         if path.is_file():
             same = sha256_file(path) == digest
@@ -121,8 +120,10 @@ def _picture(name: str, folder: Path | None) -> Picture:
             data = read_bytes(address, _LARGEST)
         except (OSError, urllib.error.URLError) as error:
             raise PictureError("cannot be had", f"{name} from {address}: {error}") from error
+        picture = decode(data, max_side=None)  # what is no picture is not kept
         with atomic_write(kept) as stream:
             stream.write(data)
+        return picture
     return decode(kept, max_side=None)
 
 
