@@ -65,10 +65,10 @@ class TorchEmbedder:
         """Texts → float32 unit vectors [n, dim]."""
         blocks = _cut(texts, TEXT_BLOCK)
         prepared = _ahead(lambda block: self.tokenizer.encode(list(block)), blocks)
-        return self._unit([self._by_length(ids) for ids in prepared])
+        return self._unit([self.text_features(ids) for ids in prepared])
 
-    def _by_length(self, ids: Ids) -> Float32[np.ndarray, "n dim"]:
-        """Features of texts, computed in buckets of similar length, in the order given."""
+    def text_features(self, ids: Ids) -> Float32[np.ndarray, "n dim"]:
+        """Features of tokenised texts, not of unit norm, computed in buckets of similar length."""
         lengths = visible_lengths(ids, self.towers.config.text)
         order = lengths.argsort(kind="stable")
         features = np.empty((len(ids), self.towers.dim), np.float32)
