@@ -5,9 +5,10 @@
     python benchmarks/encode.py --naflex         # pictures of mixed aspect ratios, packed against padded
     python benchmarks/encode.py --device cuda    # bfloat16 by torch and torch.compile against open_clip's on the GPU
 
-Random weights in one process; the sides take turns, and each number is a median over the rounds. "of the machine" is
-the share of what this processor reaches in one large matrix product of that type, measured in the same rounds; a
-picture's operations are counted by torch. Cosines are the worst of 32 with transformers' (float32).
+Random weights in one process; the sides take turns, and each number is a median over the rounds, each ratio one over
+transformers' float32 in the same round. "Of the product": the share of what this processor reaches in one large matrix
+product of that type, in batches of 8; operations are counted by torch. Cosines are the worst of 32 with transformers'
+float32. Texts are computed at full length, as the other libraries do it, but in the line that says otherwise.
 """
 
 import argparse
@@ -29,19 +30,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "models"))  # reference.py imports open_clip
 
-from diptych.core.types import EmbedderSpec
 from diptych.inputs.naflex import NaflexPreprocessing, pack
-from diptych.models.candidate import Candidate, Model, open_engine
+from diptych.models.candidate import EXPORTED, Candidate, Model, image_features, text_features
 from diptych.models.checkpoints import layouts
 from diptych.models.choice import drawn
 from diptych.models.config import NaflexConfig, TextConfig, TwoTowerConfig, VitConfig
-from diptych.models.embedder import TorchEmbedder
-from diptych.models.int8 import Int8Linear
+from diptych.models.engine import image_block
+from diptych.models.int8 import Int8Linear, supported
+from diptych.models.lengths import cut, visible_lengths
 from diptych.models.naflex import NaflexVit, PackedPatches
-from diptych.models.packed import PackedLinear, pack as packed
+from diptych.models.packed import PackedLinear
+from diptych.models.packed import pack as packed
 from diptych.models.two_tower import TwoTower
 
-Side = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
+Encode = Callable[[np.ndarray], np.ndarray]
 
 SIZE = 224
 OURS = [Candidate(runtime, precision) for runtime, precisions in (
@@ -90,73 +92,80 @@ def open_clip_model(towers: TwoTower, family: str) -> torch.nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def side(image: Callable, text: Callable, dtype: torch.dtype, device: str) -> Side:
-    """Another library's two functions on arrays."""
-
-    def encode(function: Callable, inputs: torch.Tensor) -> np.ndarray:
-        with torch.inference_mode():
-            return function(inputs).float().cpu().numpy()
-
-    return (lambda pixels: encode(image, torch.from_numpy(pixels).to(device, dtype)),
-            lambda ids: encode(text, torch.from_numpy(ids).to(device)))
-
-
-def sides(towers: TwoTower, family: str, device: str, quick: bool) -> dict[str, Side]:
-    """Every implementation by its name."""
-    theirs, other = transformers_model(towers, family), open_clip_model(towers, family)
-    found: dict[str, Side] = {}
+def sides(part: str, towers: TwoTower, others: dict[str, torch.nn.Module], family: str, device: str,
+          skipped: tuple[str, ...]) -> dict[str, Encode]:
+    """Every implementation of one tower, "image" or "text", by its name."""
+    found: dict[str, Encode] = {}
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        a, b = (m if precision == "fp32" else copy.deepcopy(m).to(dtype) for m in (theirs, other))
-        a, b = a.to(device), b.to(device)
-        found[f"transformers {precision}"] = side(
-            lambda x, m=a: m.get_image_features(pixel_values=x).pooler_output,
-            lambda i, m=a: m.get_text_features(input_ids=i).pooler_output, dtype, device)
-        found[f"open_clip {precision}"] = side(b.encode_image, b.encode_text, dtype, device)
-        if device != "cpu":
-            found[f"open_clip {precision} compiled"] = side(
-                torch.compile(b.encode_image), torch.compile(b.encode_text), dtype, device)
-    spec = EmbedderSpec(name=family, fingerprint=family.ljust(64, "-"), dim=towers.dim, image_size=SIZE, languages=(),
-                        score_kind="sigmoid", logit_scale=1.0, logit_bias=0.0)
+        for library, model in others.items():
+            copied = (model if precision == "fp32" else copy.deepcopy(model).to(dtype)).to(device)
+            if library == "transformers":
+                function = copied.get_image_features if part == "image" else copied.get_text_features
+                features = functools.partial(_pooled, function)
+            else:
+                features = copied.encode_image if part == "image" else copied.encode_text
+                if device != "cpu":
+                    found[f"{library} {precision} compiled"] = on_arrays(torch.compile(features), dtype, device)
+            found[f"{library} {precision}"] = on_arrays(features, dtype, device)
+    model = Model(towers, family.ljust(64, "-"), torch.device(device))
     for candidate in OURS:
         runtime, precision = candidate
-        if (device != "cpu" and (runtime not in ("torch", "compiled") or precision == "int8")) or (
-                quick and runtime == "compiled"):
+        if runtime in skipped or (device != "cpu" and (runtime in EXPORTED or precision == "int8")):
             continue
-        engine = open_engine(Model(towers, spec.fingerprint, torch.device(device)), candidate, candidate)
-        embedder = TorchEmbedder(towers, None, None, spec, engine)
-        found[f"ours, {candidate}"] = (functools.partial(in_blocks, embedder), embedder.text_features)
-    gc.collect()
+        features = (image_features if part == "image" else text_features)(model, candidate)
+        found[f"ours, {candidate}"] = functools.partial(
+            in_blocks, features, image_block(model.device) if part == "image" else 64)
+        if part == "text" and candidate == ("torch", "bf16") and towers.config.text.causal:
+            found["ours, cut to length, bf16"] = functools.partial(as_long_as_they_are, features, towers.config.text)
     return found
 
 
-def in_blocks(embedder: TorchEmbedder, pixels: np.ndarray) -> np.ndarray:
-    """As `embed_images` cuts them."""
-    block = embedder.engine.image_block
-    return np.concatenate([embedder.engine.image_features(pixels[i : i + block]) for i in range(0, len(pixels), block)])
+def as_long_as_they_are(features: Encode, config: TextConfig, ids: np.ndarray) -> np.ndarray:
+    """Features of texts, cut as an Embedder cuts them; the longest of these has 21 ids."""
+    return features(cut(ids, int(visible_lengths(ids, config).max())))
 
 
-def matrix_rates(device: str) -> dict[str, Callable[[], float]]:
-    """GFLOP/s of one large product for each type: the best kernel torch has for it, weights packed beforehand."""
+def _pooled(function: Callable, inputs: torch.Tensor) -> torch.Tensor:
+    return function(inputs).pooler_output
+
+
+def on_arrays(features: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype, device: str) -> Encode:
+    """Another library's function."""
+
+    def encode(inputs: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            tensor = torch.from_numpy(inputs).to(device)
+            return features(tensor.to(dtype) if tensor.is_floating_point() else tensor).float().cpu().numpy()
+
+    return encode
+
+
+def in_blocks(features: Encode, block: int, inputs: np.ndarray) -> np.ndarray:
+    """As an Embedder calls an engine."""
+    return np.concatenate([features(inputs[i : i + block]) for i in range(0, len(inputs), block)])
+
+
+def matrix_products(device: str) -> tuple[dict[str, Callable[[], object]], float]:
+    """One large product for each type, by the best kernel that torch has for it, weights packed beforehand; and the
+    GFLOP of it."""
     n = 2048 if device == "cpu" else 8192
     x, linear = torch.randn(n, n, device=device), torch.nn.Linear(n, n, bias=False, device=device).requires_grad_(False)
-
-    def rate(product: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        product()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        return 2 * n**3 / (time.perf_counter() - start) / 1e9
-
     half, half_linear = x.bfloat16(), copy.deepcopy(linear).bfloat16()
     if device != "cpu":
-        return {"fp32": lambda: rate(lambda: linear(x)), "bf16": lambda: rate(lambda: half_linear(half))}
+        single, double = (functools.partial(_waited, *pair) for pair in ((linear, x), (half_linear, half)))
+        return {"fp32": single, "bf16": double}, 2 * n**3 / 1e9
     single, double = (PackedLinear(linear.weight, None, t, narrow=True) for t in (torch.float32, torch.bfloat16))
-    eighth, bytes_ = Int8Linear(linear), torch.randint(0, 255, (n, n), dtype=torch.uint8)
-    integer = functools.partial(
-        torch.ops.onednn.qlinear_pointwise, bytes_, 1.0, 0, eighth.kernel, eighth.scales, eighth.zeros, None, 1.0, 0,
-        torch.float32, "none", [], "")
-    return {"fp32": lambda: rate(lambda: single(x)), "bf16": lambda: rate(lambda: double(half)),
-            "int8": lambda: rate(integer)}
+    products = {"fp32": lambda: single(x), "bf16": lambda: double(half)}
+    if supported():
+        eighth, bytes_ = Int8Linear(linear), torch.randint(0, 255, (n, n), dtype=torch.uint8)
+        products["int8"] = functools.partial(
+            torch.ops.onednn.qlinear_pointwise, bytes_, 1.0, 0, eighth.kernel, eighth.scales, eighth.zeros, None, 1.0,
+            0, torch.float32, "none", [], "")
+    return products, 2 * n**3 / 1e9
+
+
+def _waited(linear: torch.nn.Module, x: torch.Tensor) -> float:
+    return linear(x)[0, 0].item()
 
 
 def operations(module: torch.nn.Module, inputs: torch.Tensor) -> float:
@@ -166,18 +175,21 @@ def operations(module: torch.nn.Module, inputs: torch.Tensor) -> float:
     return counter.get_total_flops() / len(inputs) / 1e9
 
 
-def rounds(jobs: dict[str, Callable[[], object]], seconds: float, least: int) -> dict[str, list[float]]:
-    """Seconds of each job in each round; rounds go on for about so long, and there are at least so many."""
-    for job in jobs.values():
-        job()
+def rounds(jobs: dict[str, Callable[[], object]], count: int, warm: bool = True) -> dict[str, list[float]]:
+    """Seconds of each job in each round, in which all take their turn."""
     spent: dict[str, list[float]] = {name: [] for name in jobs}
-    begun = time.perf_counter()
-    while len(next(iter(spent.values()))) < least or time.perf_counter() - begun < seconds:
+    for number in range(count + warm):
         for name, job in jobs.items():
             start = time.perf_counter()
             job()
-            spent[name].append(time.perf_counter() - start)
+            if number >= warm:
+                spent[name].append(time.perf_counter() - start)
     return spent
+
+
+def ratio(base: list[float], values: list[float]) -> float:
+    """How many times as fast, the median over the rounds."""
+    return statistics.median(b / v for b, v in zip(base, values, strict=True))
 
 
 def pictures(count: int) -> np.ndarray:
@@ -204,44 +216,40 @@ def worst_cosine(vectors: np.ndarray, reference: np.ndarray) -> float:
     return float((a * b).sum(axis=1).min())
 
 
-def towers_benchmark(family: str, device: str, seconds: float, quick: bool) -> None:
+def towers_benchmark(family: str, device: str, count: int, skipped: tuple[str, ...]) -> None:
     towers = TwoTower(config(family)).eval().requires_grad_(False)
-    pixels, ids = pictures(32), captions(32, towers.config.text)
-    gflop = (operations(towers.image, torch.from_numpy(pixels[:1])),
-             operations(towers.text, torch.from_numpy(ids[:1])))
-    all_sides = sides(towers, family, device, quick)
-    reference = tuple(f(x) for f, x in zip(all_sides["transformers fp32"], (pixels, ids), strict=True))
-    print(f"\n{family}: {gflop[0]:.1f} GFLOP a picture, {gflop[1]:.1f} a text at full length", flush=True)
-    rates: dict[str, list[float]] = {}
-    per_second: dict[tuple[str, str], float] = {}
-    ratios: dict[tuple[str, str], float] = {}
-    columns = [("1 picture", 0, pixels[:1]), ("8 pictures", 0, pixels[:8]), ("32 pictures", 0, pixels),
-               ("1 text", 1, ids[:1]), ("32 texts", 1, ids)]
-    for column, part, inputs in columns:
-        machine = matrix_rates(device)
-        jobs = {name: functools.partial(functions[part], inputs) for name, functions in all_sides.items()}
-        measured = {kind: [] for kind in machine}
-        jobs |= {f"rate {kind}": (lambda kind=kind, rate=rate: measured[kind].append(rate()))
-                 for kind, rate in machine.items()}
-        spent = rounds(jobs, seconds, 3)
-        base = spent["transformers fp32"]
-        for name in all_sides:
-            per_second[name, column] = len(inputs) / statistics.median(spent[name])
-            ratios[name, column] = statistics.median(b / s for b, s in zip(base, spent[name], strict=True))
-        for kind, values in measured.items():
-            rates.setdefault(kind, []).extend(values[1:])
-    best = {kind: statistics.median(values) for kind, values in rates.items()}
-    print("machine, one large product: " + ", ".join(f"{kind} {rate:.0f} GFLOP/s" for kind, rate in best.items()))
-    print(f"\n{'':28}" + "".join(f"{column:>14}" for column, _, _ in columns) + "   of the machine   1 − cosine")
-    for name, functions in all_sides.items():
-        kind = next(k for k in ("int8", "bf16", "fp32") if k in name)
-        share = per_second[name, "8 pictures"] * gflop[0] / best[kind]
-        error = tuple(1 - worst_cosine(f(x), r) for f, x, r in zip(functions, (pixels, ids), reference, strict=True))
-        cells = "".join(f"{per_second[name, c]:7.1f} ×{ratios[name, c]:4.2f} " for c, _, _ in columns)
-        print(f"{name:28}{cells}   {share:10.0%}        {error[0]:.0e} {error[1]:.0e}", flush=True)
+    others = {"transformers": transformers_model(towers, family)}
+    if "open_clip" not in skipped:
+        others["open_clip"] = open_clip_model(towers, family)
+    products, product_gflop = matrix_products(device)
+    for part, inputs in (("image", pictures(32)), ("text", captions(32, towers.config.text))):
+        # texts are not compiled: pictures have said what there is to say, and it takes half a minute each
+        encoders = sides(part, towers, others, family, device, skipped if part == "image" else (*skipped, "compiled"))
+        reference = encoders["transformers fp32"](inputs)
+        gflop = operations(getattr(towers, part), torch.from_numpy(inputs[:1]))
+        print(f"\n{family}, {part}: {gflop:.1f} GFLOP each")
+        spent = {}
+        for n, repeats, warm in ((1, 2 * count, True), (8, count, True), (32, max(2, count - 1), False)):
+            jobs = {name: functools.partial(encode, inputs[:n]) for name, encode in encoders.items()}
+            spent[n] = rounds(jobs | {f"product {kind}": product for kind, product in products.items()}, repeats, warm)
+        rates = {kind: product_gflop / statistics.median(s for n in spent for s in spent[n][f"product {kind}"])
+                 for kind in products}
+        print("one large product: " + ", ".join(f"{kind} {rate:.0f} GFLOP/s" for kind, rate in rates.items()))
+        print(f"{'':26}" + "".join(f"{f'batch {n}':>15}" for n in spent) + "   of the product   1 − cosine")
+        for name, encode in encoders.items():
+            kind = next(k for k in ("int8", "bf16", "fp32") if k in name)
+            share = statistics.median(
+                (8 * gflop / s) / (product_gflop / p)
+                for s, p in zip(spent[8][name], spent[8][f"product {kind}"], strict=True))
+            cells = "".join(
+                f"{n / statistics.median(took[name]):7.1f}/s ×{ratio(took['transformers fp32'], took[name]):4.2f}"
+                for n, took in spent.items())
+            print(f"{name:26}{cells}   {share:14.0%}   {1 - worst_cosine(encode(inputs), reference):10.0e}", flush=True)
+        del encoders
+        gc.collect()
 
 
-def naflex_benchmark(seconds: float) -> None:
+def naflex_benchmark(count: int) -> None:
     """Useful tokens a second: packed patches against every row padded to the longest, which transformers does."""
     from PIL import Image
     from transformers.models.siglip2.configuration_siglip2 import Siglip2VisionConfig
@@ -263,8 +271,10 @@ def naflex_benchmark(seconds: float) -> None:
     for i, batch in enumerate(batches):
         rows[i, : lengths[i]], mask[i, : lengths[i]] = torch.from_numpy(batch.patches), 1
 
+    shapes = together.grids
+
     def padded(model: torch.nn.Module, dtype: torch.dtype) -> Callable[[], object]:
-        return lambda: model(pixel_values=rows.to(dtype), pixel_attention_mask=mask, spatial_shapes=torch.from_numpy(grids))
+        return lambda: model(pixel_values=rows.to(dtype), pixel_attention_mask=mask, spatial_shapes=shapes)
 
     half = copy.deepcopy(theirs).bfloat16()
     jobs = {"transformers, padded, fp32": padded(theirs, torch.float32),
@@ -272,12 +282,11 @@ def naflex_benchmark(seconds: float) -> None:
     for precision in ("fp32", "bf16", "int8"):
         jobs[f"ours, packed, torch {precision}"] = functools.partial(packed(tower, precision), together)
     with torch.inference_mode():
-        spent = rounds(jobs, seconds, 3)
+        spent = rounds(jobs, count)
     total, base = int(lengths.sum()), spent["transformers, padded, fp32"]
     print(f"\nNaFlex B/16: {len(batches)} pictures, {total} useful tokens of {rows.shape[0] * rows.shape[1]} padded")
     for name, values in spent.items():
-        ratio = statistics.median(b / s for b, s in zip(base, values, strict=True))
-        print(f"{name:28}{total / statistics.median(values):9.0f} useful tokens/s  ×{ratio:.2f}", flush=True)
+        print(f"{name:28}{total / statistics.median(values):9.0f} useful tokens/s  ×{ratio(base, values):.2f}")
 
 
 def main() -> None:
@@ -285,8 +294,9 @@ def main() -> None:
     parser.add_argument("--family", choices=["siglip", "clip"], default="siglip")
     parser.add_argument("--naflex", action="store_true", help="only the native-aspect tower")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for the rounds of each column")
-    parser.add_argument("--quick", action="store_true", help="without torch.compile, which takes a minute")
+    parser.add_argument("--rounds", type=int, default=3, help="for batches of 8; twice as many for single ones")
+    parser.add_argument("--without", nargs="*", default=[],
+                        choices=["compiled", "open_clip", "openvino", "onnxruntime"])
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
@@ -294,9 +304,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["DIPTYCH_HOME"] = home
         if args.naflex:
-            naflex_benchmark(args.seconds)
+            naflex_benchmark(args.rounds)
         else:
-            towers_benchmark(args.family, args.device, args.seconds, args.quick)
+            towers_benchmark(args.family, args.device, args.rounds, tuple(args.without))
 
 
 if __name__ == "__main__":

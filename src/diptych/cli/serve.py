@@ -72,10 +72,11 @@ def serve(names: Sequence[str], model: str | None, host: str, port: int, *, any_
     try:
         server.run(create_app(shelf, hosts=server.hosts_for(host)), listener)
     except KeyboardInterrupt:
-        print("diptych: stopped", file=sys.stderr)
+        pass
     finally:
         stop.set()
         loading.join()
+    print("diptych: stopped", file=sys.stderr)  # uvicorn may also end by itself at Ctrl-C
     return 0
 
 

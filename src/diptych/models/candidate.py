@@ -86,10 +86,8 @@ def _all(model: Model, runtimes: Sequence[Runtime]) -> list[Candidate]:
 
 def open_engine(model: Model, image: Candidate, text: Candidate) -> Engine:
     """The engine of a candidate for each tower. ValueError says why it cannot be, CheckpointError what is missing."""
-    for candidate in (image, text):
-        _check(model, candidate)
     name = str(image) if image == text else f"{image}, texts {text}"
-    return Engine(name=name, image_features=_image_features(model, image), text_features=_text_features(model, text),
+    return Engine(name=name, image_features=image_features(model, image), text_features=text_features(model, text),
                   image_block=engine.image_block(model.device))
 
 
@@ -104,7 +102,9 @@ def _check(model: Model, candidate: Candidate) -> None:
         packed.blocks_of(model.towers.image)
 
 
-def _image_features(model: Model, candidate: Candidate) -> ImageFeatures:
+def image_features(model: Model, candidate: Candidate) -> ImageFeatures:
+    """The picture tower by that candidate."""
+    _check(model, candidate)
     tower, device, (runtime, precision) = model.towers.image, model.device, candidate
     dtype = torch.bfloat16 if device.type != "cpu" and precision == "bf16" else torch.float32
     if runtime == "torch":
@@ -121,7 +121,9 @@ def _image_features(model: Model, candidate: Candidate) -> ImageFeatures:
     return features
 
 
-def _text_features(model: Model, candidate: Candidate) -> TextFeatures:
+def text_features(model: Model, candidate: Candidate) -> TextFeatures:
+    """The text tower by that candidate."""
+    _check(model, candidate)
     tower, device, (runtime, precision) = model.towers.text, model.device, candidate
     config = model.towers.config.text
     fixed = isinstance(config, TextConfig) and config.sees_padding
