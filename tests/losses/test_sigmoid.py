@@ -32,6 +32,15 @@ def test_blocks_are_the_matrix(rows, columns, chunk, seed, positive, ignored):
     assert_same(ours, sigmoid_matrix(*inputs, matrix, mask), inputs)
 
 
+def test_a_scale_and_a_bias_that_are_plain_numbers_stand_still():
+    inputs = start(5, 4, 0)
+    ours = sigmoid_loss(inputs[0], inputs[1], 10.0, -3.0, torch.eye(5, 4, dtype=torch.bool))
+    theirs = sigmoid_loss(*inputs, torch.eye(5, 4, dtype=torch.bool))
+    assert ours == theirs
+    ours.backward()
+    assert inputs[0].grad is not None
+
+
 @settings(deadline=None, max_examples=40)
 @given(rows=sizes, more=st.integers(0, 5), data=st.data(), chunk=chunks, seed=seeds, ignored=kinds)
 def test_the_diagonal_of_gathered_texts(rows, more, data, chunk, seed, ignored):

@@ -51,6 +51,12 @@ def test_a_pulled_model_is_found_by_any_of_its_names_whichever_file_is_there(own
     assert folders.best_general() == "small-clip" and folders.local_models() == ["small-clip", "diptych-tiny"]
 
 
+def test_exported_towers_are_no_model_to_open(tmp_path):
+    (tmp_path / "diptych.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="Diptych opens the model that they were made of"):
+        folders.find(tmp_path)
+
+
 def test_a_folder_or_file_that_does_not_declare_itself_needs_to_be_told(tmp_path, towers, own_home):
     folder = write(tmp_path / "mine", towers, "open_clip", "open_clip_model.safetensors")
     with pytest.raises(CheckpointError, match="does not say what it holds"):

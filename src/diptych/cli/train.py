@@ -79,10 +79,12 @@ def _dry_run(config: "Recipe") -> int:
     from diptych.recipes.family.estimate import describe, estimate
     from diptych.recipes.family.start import resolved, towers_of
 
-    config = resolved(config)
+    config, ranks = resolved(config), int(os.environ.get("WORLD_SIZE", "1"))
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     sys.stdout.write(to_json(config))
     for stage in config.stages:
-        print(describe(estimate(config, stage, towers_of(config, stage))))
+        print(describe(estimate(config, stage, towers_of(config, stage), ranks)))
     return 0
 
 

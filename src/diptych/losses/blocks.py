@@ -68,6 +68,11 @@ def differentiable(compute: Callable[[Needs], tuple[Tensor | None, ...]], *input
             return loss
 
 
+def number(value: Tensor | float, image: Tensor) -> Float[Tensor, ""]:
+    """A scale or a bias as a tensor: a plain number in the type of sums, a tensor as it is."""
+    return value if isinstance(value, Tensor) else image.new_tensor(value, dtype=wide(image.dtype))
+
+
 def wide(dtype: torch.dtype) -> torch.dtype:
     """The type of sums: float32, or float64 for float64 inputs."""
     return torch.float64 if dtype == torch.float64 else torch.float32

@@ -42,8 +42,9 @@ def captioning_loss(
         counted &= torch.arange(ids.shape[1], device=ids.device) >= prefix[:, None]
     # most of a batch is padding: only the tokens that count are multiplied with the table
     losses = chunked_cross_entropy(states[counted], weight, ids[counted], smoothing=smoothing, chunk=chunk)
-    share = 1.0 / counted.sum(dim=1).clamp(min=1)
-    return (losses * share.to(losses.dtype).repeat_interleave(counted.sum(dim=1))).sum() / max(1, len(ids))
+    said = counted.sum(dim=1)
+    share = said.clamp(min=1).to(losses.dtype).reciprocal()
+    return (losses * share.repeat_interleave(said)).sum() / max(1, len(ids))
 
 
 def chunked_cross_entropy(

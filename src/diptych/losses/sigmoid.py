@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from diptych.losses.blocks import Buffer, Gradients, Needs, alike, differentiable, side, spans, wide
+from diptych.losses.blocks import Buffer, Gradients, Needs, alike, differentiable, number, side, spans, wide
 from diptych.losses.pairs import Cell, Labels, Matrix, Pairs, pairs
 from diptych.losses.ring import Alone, Ring, tour
 
@@ -24,8 +24,8 @@ Block = Callable[[Tensor, Tensor, Tensor, Cell, bool], tuple[Tensor, Tensor]]
 def sigmoid_loss(
     image: Float[Tensor, "images embed"],
     text: Float[Tensor, "texts embed"],
-    logit_scale: Float[Tensor, ""],
-    logit_bias: Float[Tensor, ""] | None = None,
+    logit_scale: Float[Tensor, ""] | float,
+    logit_bias: Float[Tensor, ""] | float | None = None,
     positive: Matrix | Labels | None = None,
     *,
     ignored: Matrix | Labels | None = None,
@@ -36,11 +36,11 @@ def sigmoid_loss(
 ) -> Float[Tensor, ""]:
     """−Σ log σ(±(scale · cos + bias)) / images over unit-norm embeddings, in float32 (float64 for float64 inputs).
 
-    `logit_scale` is already exponentiated; without `logit_bias` the bias is 0. `positive` is a matrix that says
-    whether text j is true of picture i, or integer labels (of pictures, of texts) that are equal where it is; None is
-    the diagonal, and of gathered texts the one that begins at `offset`. `ignored`, alike, leaves pairs out, unless
-    they are positive. `hardest` keeps that share of each picture's negatives, those with the highest logits, and
-    those that tie with the last of them (§4.8).
+    `logit_scale` is already exponentiated; without `logit_bias` the bias is 0; plain numbers do not learn. `positive`
+    is a matrix that says whether text j is true of picture i, or integer labels (of pictures, of texts) that are equal
+    where it is; None is the diagonal, and of gathered texts the one that begins at `offset`. `ignored`, alike, leaves
+    pairs out, unless they are positive. `hardest` keeps that share of each picture's negatives, those with the highest
+    logits, and those that tie with the last of them (§4.8).
 
     `ring`: `text` and its labels are this process's, as many as on every other, and the loss is that of its pictures
     with everyone's texts; a matrix has a column for each of everyone's texts, by rank. The mean of the processes'
@@ -60,8 +60,10 @@ def sigmoid_loss(
         if ring.size > 1:
             raise ValueError("`hardest` compares all of a picture's texts, and on a ring they come one process at a "
                              "time; gather the texts (training.collectives.all_gather) and give their `offset`")
-    compute = functools.partial(_compute, image, text, logit_scale, logit_bias, known, length, ring, hardest)
-    return differentiable(compute, image, text, logit_scale, *([] if logit_bias is None else [logit_bias]))
+    scale = number(logit_scale, image)
+    bias = None if logit_bias is None else number(logit_bias, image)
+    compute = functools.partial(_compute, image, text, scale, bias, known, length, ring, hardest)
+    return differentiable(compute, image, text, scale, *([] if bias is None else [bias]))
 
 
 def _compute(

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diptych.losses.blocks import Buffer, Gradients, Needs, alike, differentiable, side, spans, wide
+from diptych.losses.blocks import Buffer, Gradients, Needs, alike, differentiable, number, side, spans, wide
 from diptych.losses.pairs import Cell, Labels, Matrix, Pairs, pairs
 from diptych.losses.ring import Alone, Homing, Ring, total, tour
 
@@ -21,7 +21,7 @@ from diptych.losses.ring import Alone, Homing, Ring, total, tour
 def softmax_loss(
     image: Float[Tensor, "images embed"],
     text: Float[Tensor, "texts embed"],
-    logit_scale: Float[Tensor, ""],
+    logit_scale: Float[Tensor, ""] | float,
     positive: Matrix | Labels | None = None,
     *,
     ignored: Matrix | Labels | None = None,
@@ -41,7 +41,7 @@ def softmax_loss(
 def one_way_softmax_loss(
     query: Float[Tensor, "queries embed"],
     key: Float[Tensor, "keys embed"],
-    logit_scale: Float[Tensor, ""],
+    logit_scale: Float[Tensor, ""] | float,
     positive: Matrix | Labels | None = None,
     *,
     ignored: Matrix | Labels | None = None,
@@ -59,13 +59,14 @@ def one_way_softmax_loss(
 
 
 def _loss(
-    image: Tensor, text: Tensor, scale: Tensor, positive: Matrix | Labels | None, ignored: Matrix | Labels | None,
-    offset: int | None, chunk: int | None, ring: Ring | None, both: bool,
+    image: Tensor, text: Tensor, scale: Tensor | float, positive: Matrix | Labels | None,
+    ignored: Matrix | Labels | None, offset: int | None, chunk: int | None, ring: Ring | None, both: bool,
 ) -> Float[Tensor, ""]:
     ring = ring or Alone()
     known = pairs(image, text, positive, ignored, offset, ring)
     length = side(chunk, image)
     image, text = alike(image, text)
+    scale = number(scale, image)
     blocks = _Blocks(image=image, text=text, scale=scale, known=known, chunk=length, ring=ring)
     return differentiable(functools.partial(_compute, blocks, both), image, text, scale)
 

@@ -128,6 +128,10 @@ def in_folder(folder: Path, like: str | None = None) -> Found:
         if not part.is_file():
             raise CheckpointError(f"{folder} declares a model and lacks its weights, {entry.weights[0].file}")
         return Found(entry=entry, folder=folder, weights=entry.weights[0], path=part, tokenizer=tokenizer)
+    if (folder / "diptych.json").is_file():
+        raise CheckpointError(f"{folder} holds exported towers, which other programs open; Diptych opens the model "
+                              "that they were made of, and makes such files itself (`diptych models tune`, or runtime= "
+                              "in Python)")
     raise CheckpointError(
         f"{folder} does not say what it holds: there is no config.json of Diptych's or transformers', no "
         f"open_clip_config.json, and its name is none of the catalogue's; {_SAY_LIKE}")

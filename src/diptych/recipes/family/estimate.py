@@ -1,32 +1,38 @@
 """What a stage costs before it is run: parameters, operations, tokens and memory of a step.
 
-Counted by torch on tensors without contents (`meta`): the operations of one example forward, three times that forward
-and backward (twice as much again for what is computed a second time), and the bytes that autograd keeps of it.
+Counted by torch on tensors without contents: the operations of one example forward, three times that forward and
+backward (as much again for what is computed a second time), and the bytes that autograd keeps of it.
 """
 
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Size, Tensor, UntypedStorage, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from diptych.losses.blocks import CHUNK
 from diptych.models.config import NaflexConfig, TextConfig, TwoTowerConfig, VitConfig
 from diptych.models.decoder import Decoder, decoder_like
-from diptych.models.layers import Memory
+from diptych.models.layers import Block, Memory, recompute_activations
 from diptych.models.two_tower import TwoTower, count_parameters
 from diptych.recipes.family.batches import schedules
 from diptych.recipes.family.config import Recipe, Stage
 
+_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch's counter does not know it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Of one stage. Operations count a multiply-add as two; memory is in bytes on one device, data left out."""
+    """Of one stage. Operations count a multiply-add as two; memory is in bytes on each device, data left out."""
 
     stage: str
+    ranks: int
     image_parameters: int
     text_parameters: int
     decoder_parameters: int
@@ -45,47 +51,77 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, stage: Stage, config: TwoTowerConfig, ranks: int = 1) -> Estimate:
-    """What that stage costs with towers of that configuration."""
-    with torch.device("meta"):
-        towers, (pixels, ids) = TwoTower(_dense(config)), _inputs(config)
-        decoder, wanted = None, schedules(recipe, stage)
-        if "captioning" in wanted and recipe.decoder and isinstance(config.text, TextConfig):
+    """What that stage costs on each of `ranks` devices with towers of that configuration."""
+    # torch picks the attention of a CPU for these tensors, which keeps no matrix of all tokens, as a GPU's does
+    with FakeTensorMode():
+        towers = TwoTower(_dense(config))
+        decoder = None
+        if "captioning" in schedules(recipe, stage) and recipe.decoder and isinstance(config.text, TextConfig):
             assert isinstance(config.image, VitConfig | NaflexConfig)
             decoder = Decoder(decoder_like(config.text, config.image.width,
                                            context_length=recipe.decoder.context_length))
-    kept: list[int] = []
+        parts = nn.ModuleList([towers, *([] if decoder is None else [decoder])])
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor.nbytes)
-        return tensor
+        def forward() -> None:
+            pixels, ids = _inputs(config)
+            if not recipe.cached_image:
+                towers.image(pixels)
+            towers.text(ids)
+            if decoder is not None:
+                memory = torch.empty(1, max(1, _image_tokens(config)), decoder.config.memory_width)
+                decoder(torch.zeros(1, decoder.config.context_length, dtype=torch.long), Memory(memory))
 
-    parameters = {id(p) for p in towers.parameters()}
-    with (FlopCounterMode(display=False) as counter,
-          torch.autograd.graph.saved_tensors_hooks(lambda t: t if id(t) in parameters else keep(t), lambda t: t)):
-        if not recipe.cached_image:
-            towers.image(pixels)
-        towers.text(ids)
-        if decoder is not None:
-            memory = torch.empty(1, max(1, _image_tokens(config)), decoder.config.memory_width, device="meta")
-            decoder(torch.zeros(1, decoder.config.context_length, dtype=torch.long, device="meta"), Memory(memory))
-    forward = float(counter.get_total_flops())
+        operations, kept = _counted(forward, parts)
+        if stage.recompute:
+            kept = _kept_when_recomputing(forward, parts, kept)
     encoded_twice = stage.run.micro_batch is not None and stage.run.micro_batch < stage.run.batch // ranks
     again = int(encoded_twice) + int(stage.recompute)
-    per_pair = forward * (3 + again)
+    per_pair = operations * (3 + again)
     part = min(stage.run.micro_batch or stage.run.batch, stage.run.batch // ranks)
     trained = count_parameters(towers) + (count_parameters(decoder) if decoder is not None else 0)
     share = 0.5 if stage.run.bf16 else 1.0
-    # without recomputation everything that is saved stays; with it, one block's part of it
-    blocks = max(1, getattr(config.image, "layers", 1)) if stage.recompute else 1
     return Estimate(
-        stage=stage.name, image_parameters=count_parameters(towers.image),
+        stage=stage.name, ranks=ranks, image_parameters=count_parameters(towers.image),
         text_parameters=count_parameters(towers.text),
         decoder_parameters=0 if decoder is None else count_parameters(decoder),
         image_tokens=_image_tokens(config), text_tokens=config.text.context_length, flops_per_pair=per_pair,
         flops_per_step=per_pair * stage.run.batch,
         weights_memory=trained * 4.0 * (4 + (stage.run.ema is not None)),
-        activations_memory=sum(kept) * share * part / blocks,
+        activations_memory=kept * share * part,
         loss_memory=4.0 * (3 * CHUNK**2 + 4 * (stage.run.batch // ranks) * towers.dim))
+
+
+def _counted(forward: Callable[[], None], model: nn.Module) -> tuple[float, float]:
+    """Operations, and bytes that autograd keeps beside the weights. What shares memory is counted once."""
+    kept: dict[int, UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage  # held, so that no other comes to lie at the same address
+        return tensor
+
+    counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention})
+    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
+    for parameter in model.parameters():
+        kept.pop(parameter.untyped_storage()._cdata, None)
+    return float(counter.get_total_flops()), float(sum(storage.nbytes() for storage in kept.values()))
+
+
+def _kept_when_recomputing(forward: Callable[[], None], model: nn.Module, whole: float) -> float:
+    """Bytes at the worst moment: what lies outside of blocks, every block's input, and all of one block."""
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    inputs: list[int] = []
+    handles = [block.register_forward_pre_hook(lambda _, given: inputs.append(given[0].nbytes)) for block in blocks]
+    recompute_activations(model)
+    outside = _counted(forward, model)[1]
+    for handle in handles:
+        handle.remove()
+    return outside + sum(inputs) + (whole - outside) / max(1, len(blocks))
+
+
+def _attention(query: Size, key: Size, value: Size, *_: Any, **__: Any) -> int:
+    return sdpa_flop(query, key, value)
 
 
 def _dense(config: TwoTowerConfig) -> TwoTowerConfig:
@@ -127,11 +163,12 @@ def describe(found: Estimate) -> str:
     """The estimate for people."""
     giga, million = 1 << 30, 1e6
     spoken = f" + decoder {found.decoder_parameters / million:,.1f} M" if found.decoder_parameters else ""
+    where = "" if found.ranks == 1 else f" on each of {found.ranks} devices"
     return (f"{found.stage}: {found.image_parameters / million:,.1f} M + {found.text_parameters / million:,.1f} M"
             f"{spoken} parameters; "
             f"{found.image_tokens} + {found.text_tokens} tokens and {found.flops_per_pair / 1e9:,.2f} GFLOP a pair, "
-            f"{found.flops_per_step / 1e12:,.3f} TFLOP a step; memory about {found.memory / giga:,.2f} GiB (weights, "
-            f"moments and gradients {found.weights_memory / giga:,.2f}, activations "
+            f"{found.flops_per_step / 1e12:,.3f} TFLOP a step; memory about {found.memory / giga:,.2f} GiB{where} "
+            f"(weights, moments and gradients {found.weights_memory / giga:,.2f}, activations "
             f"{found.activations_memory / giga:,.2f}, loss {found.loss_memory / giga:,.2f})")
 
 

@@ -7,12 +7,14 @@ rank runs this; the first one writes.
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from diptych.core import telemetry
 from diptych.core.config import from_dict, to_json
@@ -52,18 +54,20 @@ Evaluate = Callable[[Embedder], Mapping[str, float]]
 def train(recipe: Recipe, folder: Path, cluster: Cluster | None = None, evaluate: Evaluate | None = None,
           stop_after: int | None = None) -> Path:
     """Train (or go on) in `folder` and return the model's folder. `stop_after` ends the run at that step of the first
-    stage that has more, as a kill would. CheckpointError when the folder holds another recipe's run."""
+    stage that has more, as a kill would. CheckpointError when the folder holds another recipe's run, or when another
+    process is training in it."""
     cluster = cluster or Cluster()
     recipe = resolved(recipe)
-    _claim(folder, recipe, cluster)
-    tokenizer = tokenizer_of(recipe, folder, cluster)
     sources = [_source(source, recipe) for source in recipe.data.sources]
-    for stage in recipe.stages:
-        run = _Run(recipe, stage, folder, cluster, tokenizer, sources)
-        if not run.train(evaluate, stop_after):
-            return folder / "model"
-        if stage is recipe.kept:
-            run.write(folder / "model")
+    with _alone(folder) if cluster.first else nullcontext():
+        _claim(folder, recipe, cluster)
+        tokenizer = tokenizer_of(recipe, folder, cluster)
+        for stage in recipe.stages:
+            run = _Run(recipe, stage, folder, cluster, tokenizer, sources)
+            if not run.train(evaluate, stop_after):
+                return folder / "model"
+            if stage is recipe.kept:
+                run.write(folder / "model")
     return folder / "model"
 
 
@@ -94,6 +98,7 @@ class _Run:
         later = any(schedule.points[0].share > 0 for schedule in schedules(recipe, stage).values())
         self.called = parallel.spread(self.student, cluster, blocks, idle=later or recipe.cached_image)
         if stage.compile:
+            telemetry.notice(f"{stage.name}: compiling the towers, the first step takes a minute or two")
             self.student.towers.image.compile()
             self.student.towers.text.compile()
         self.objective = Objective(self.student, cluster)
@@ -254,6 +259,22 @@ def _until(recipe: Recipe, stage: Stage) -> Recipe:
                                                              evaluate_every=1))
     data = dataclasses.replace(recipe.data, workers=0)
     return dataclasses.replace(recipe, stages=(*recipe.stages[:index], own), keep=None, trackers=(), data=data)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None, None, None]:
+    """Nobody else writes here meanwhile; the system lets go when this process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise CheckpointError(f"another process is training in {folder}; wait for it, end it (a rank goes on when "
+                              "torchrun alone is killed), or choose another --to") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _claim(folder: Path, recipe: Recipe, cluster: Cluster) -> None:

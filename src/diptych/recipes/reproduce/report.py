@@ -16,8 +16,11 @@ def section(experiment: Experiment, result: Result, picture: str) -> str:
     differences = ", ".join(signed(d) for d in verdict.differences)
     interval = f"{signed(verdict.low)} … {signed(verdict.high)}"
     minutes = sum(cell.seconds for cell in result.cells) / 60
-    sliver = "" if result.scale == FULL else (
-        "\nA sliver of the data: this shows that it runs, and nothing about the claim.\n")
+    scale = result.scale
+    here = experiment.setting if scale == FULL else (
+        f"A sliver, which shows that it runs, and nothing about the claim: one idea in {scale.every}, "
+        f"{scale.share:.0%} of the pictures that an arm sees, {scale.image_size} pixels. Otherwise: "
+        f"{experiment.setting}")
     head = " | ".join(experiment.shown)
     rows = "\n".join(_row(experiment, result, series, x) for series, x in
                      dict.fromkeys((arm.series, arm.x) for arm in experiment.arms))
@@ -27,7 +30,7 @@ def section(experiment: Experiment, result: Result, picture: str) -> str:
 
 **Claim.** {experiment.claim} ({experiment.source})
 
-**Here.** {experiment.setting}
+**Here.** {here}
 
 | | {experiment.x_title} | {head} |
 |---|---|{"---|" * len(experiment.shown)}
@@ -40,7 +43,7 @@ def section(experiment: Experiment, result: Result, picture: str) -> str:
 **Verdict: {verdict.outcome}.** {signed(verdict.mean)} points, 95% interval {interval}, from
 {len(seeds)} seeds ({differences}). {len(result.cells)} runs, {minutes:.0f} min on one thread that others
 slowed down.
-{sliver}"""
+"""
 
 
 def signed(value: float) -> str:
