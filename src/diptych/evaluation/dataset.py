@@ -4,10 +4,8 @@ One form for a folder, a table, shards and the bundled corpus. Which tasks it al
 captions, captions with a hard negative, columns to slice by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-from diptych.core.types import Pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +21,8 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Pictures by number, each with a unique id, and what is known of them.
+    """Pictures by number, each with a unique id, and what is known of them. `read(i)` gives picture i's encoded bytes
+    or raises PictureError.
 
     `labels` gives each picture's class, "" where it has none; `classes` all of them in order, and `names` what a class
     is called by language ("" is the language of the data). `columns` are other values of each picture, to slice by.
@@ -35,7 +34,7 @@ class Dataset:
     sha256: str
     revision: str = ""
     ids: tuple[str, ...]
-    pairs: tuple[Pair, ...]
+    read: Callable[[int], bytes]
     labels: tuple[str, ...]
     classes: tuple[str, ...] = ()
     names: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])

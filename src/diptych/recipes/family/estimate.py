@@ -1,30 +1,26 @@
 """What a stage costs before it is run: parameters, operations, tokens and memory of a step.
 
-Counted by torch on tensors without contents: the operations of one example forward, three times that forward and
-backward (as much again for what is computed a second time), and the bytes that autograd keeps of it.
+The operations of one example forward (`models.operations`), three times that forward and backward, as much again for
+what is computed a second time, and the bytes that autograd keeps of it.
 """
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Size, Tensor, UntypedStorage, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from diptych.losses.blocks import CHUNK
 from diptych.models.config import NaflexConfig, TextConfig, TwoTowerConfig, VitConfig
 from diptych.models.decoder import Decoder, decoder_like
 from diptych.models.layers import Block, Memory, recompute_activations
+from diptych.models.operations import counted, dense, inputs
 from diptych.models.two_tower import TwoTower, count_parameters
 from diptych.recipes.family.batches import schedules
 from diptych.recipes.family.config import Recipe, Stage
-
-_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch's counter does not know it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +50,7 @@ def estimate(recipe: Recipe, stage: Stage, config: TwoTowerConfig, ranks: int = 
     """What that stage costs on each of `ranks` devices with towers of that configuration."""
     # torch picks the attention of a CPU for these tensors, which keeps no matrix of all tokens, as a GPU's does
     with FakeTensorMode():
-        towers = TwoTower(_dense(config))
+        towers = TwoTower(dense(config))
         decoder = None
         if "captioning" in schedules(recipe, stage) and recipe.decoder and isinstance(config.text, TextConfig):
             assert isinstance(config.image, VitConfig | NaflexConfig)
@@ -63,7 +59,7 @@ def estimate(recipe: Recipe, stage: Stage, config: TwoTowerConfig, ranks: int = 
         parts = nn.ModuleList([towers, *([] if decoder is None else [decoder])])
 
         def forward() -> None:
-            pixels, ids = _inputs(config)
+            pixels, ids = inputs(config)
             if not recipe.cached_image:
                 towers.image(pixels)
             towers.text(ids)
@@ -71,7 +67,7 @@ def estimate(recipe: Recipe, stage: Stage, config: TwoTowerConfig, ranks: int = 
                 memory = torch.empty(1, max(1, _image_tokens(config)), decoder.config.memory_width)
                 decoder(torch.zeros(1, decoder.config.context_length, dtype=torch.long), Memory(memory))
 
-        operations, kept = _counted(forward, parts)
+        operations, kept = counted(forward, parts)
         if stage.recompute:
             kept = _kept_when_recomputing(forward, parts, kept)
     encoded_twice = stage.run.micro_batch is not None and stage.run.micro_batch < stage.run.batch // ranks
@@ -91,52 +87,16 @@ def estimate(recipe: Recipe, stage: Stage, config: TwoTowerConfig, ranks: int = 
         loss_memory=4.0 * (3 * CHUNK**2 + 4 * (stage.run.batch // ranks) * towers.dim))
 
 
-def _counted(forward: Callable[[], None], model: nn.Module) -> tuple[float, float]:
-    """Operations, and bytes that autograd keeps beside the weights. What shares memory is counted once."""
-    kept: dict[int, UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # held, so that no other comes to lie at the same address
-        return tensor
-
-    counter = FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention})
-    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        forward()
-    for parameter in model.parameters():
-        kept.pop(parameter.untyped_storage()._cdata, None)
-    return float(counter.get_total_flops()), float(sum(storage.nbytes() for storage in kept.values()))
-
-
 def _kept_when_recomputing(forward: Callable[[], None], model: nn.Module, whole: float) -> float:
     """Bytes at the worst moment: what lies outside of blocks, every block's input, and all of one block."""
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     inputs: list[int] = []
     handles = [block.register_forward_pre_hook(lambda _, given: inputs.append(given[0].nbytes)) for block in blocks]
     recompute_activations(model)
-    outside = _counted(forward, model)[1]
+    outside = counted(forward, model)[1]
     for handle in handles:
         handle.remove()
     return outside + sum(inputs) + (whole - outside) / max(1, len(blocks))
-
-
-def _attention(query: Size, key: Size, value: Size, *_: Any, **__: Any) -> int:
-    return sdpa_flop(query, key, value)
-
-
-def _dense(config: TwoTowerConfig) -> TwoTowerConfig:
-    """A native-aspect tower as a plain one with as many tokens: its plan cannot be made without contents."""
-    image = config.image
-    if not isinstance(image, NaflexConfig):
-        return config
-    return dataclasses.replace(config, image=VitConfig(
-        image_size=image.image_size, patch_size=image.patch_size, width=image.width, layers=image.layers,
-        heads=image.heads, mlp_width=image.mlp_width, activation=image.activation, norm_eps=image.norm_eps))
-
-
-def _inputs(config: TwoTowerConfig) -> tuple[Tensor, Tensor]:
-    size = config.image.image_size
-    return torch.empty(1, 3, size, size), torch.zeros(1, config.text.context_length, dtype=torch.long)
 
 
 def _image_tokens(config: TwoTowerConfig) -> int:

@@ -1,0 +1,101 @@
+"""The bundled pictograms as a data set to test on, with something for every task.
+
+Pictures: the held-out vendor's drawings of everything but flags, and the other vendors' of the concepts that no
+training sees; columns `vendor`, `group`, `concept` (`seen` by training or `unseen`), and of people `family`, `gender`
+and `tone`. Classes are Unicode's subgroups ("animal mammal"), captions the names in the languages of XM3600, each true
+of every drawing of its concept and of drawings with the same pixels. Names that only repeat the English one say nothing
+of a language and are left out. Skin tones have no captions: they are there for fairness.
+"""
+
+from collections.abc import Sequence
+
+from diptych.data import pictograms
+from diptych.evaluation.dataset import Caption, Dataset
+from diptych.inputs.text import clean
+
+NAME = "pictograms"
+
+
+def open_pictograms(languages: Sequence[str] | None = None, every: int = 1) -> Dataset:
+    """The data set; captions in `languages` (all of XM3600's by default), the drawings of one concept in `every`.
+    ValueError for an unknown language."""
+    if every < 1:
+        raise ValueError(f"every keeps the drawings of one concept in so many, at least 1; got {every}")
+    spoken = tuple(languages or pictograms.XM3600)
+    rows = [row for row in pictograms.pictures().to_pylist() if not row["flag"] and (
+        row["vendor"] == pictograms.HELD_OUT_VENDOR or (row["base"] and row["split"] == "test_zeroshot"))]
+    kept = set(sorted({row["concept"] for row in rows})[::every])
+    rows = [row for row in rows if row["concept"] in kept]
+    names: dict[str, dict[str, str]] = {}
+    for row in pictograms.names(sorted({*spoken, "en"})).to_pylist():
+        names.setdefault(row["language"], {})[row["hexcode"]] = row["name"]
+    first: dict[str, int] = {}
+    same = tuple(first.setdefault(row["pixel_hash"], number) for number, row in enumerate(rows))
+    captions = [caption for language in spoken for caption in _captions(rows, same, names, language)]
+    labels = tuple(row["subgroup"].replace("-", " ") for row in rows)
+    columns = {"vendor": [row["vendor"] for row in rows], "group": [row["group"] for row in rows],
+               "concept": ["unseen" if row["split"] == "test_zeroshot" else "seen" for row in rows],
+               "family": [row["concept"] for row in rows], "gender": [row["gender"] or "" for row in rows],
+               "tone": [row["tone"] or "" for row in rows]}
+    build = pictograms.manifest().sha256
+    return Dataset(
+        name=NAME, sha256=f"{build}-{every}-{'+'.join(spoken)}", revision=build[:12],
+        ids=tuple(row["id"] for row in rows), read=lambda i: rows[i]["picture"], labels=labels,
+        classes=tuple(sorted(set(labels))), captions=tuple(captions),
+        columns={name: tuple(values) for name, values in columns.items()}, same=same)
+
+
+def _captions(
+    rows: Sequence[dict[str, str]], same: Sequence[int], names: dict[str, dict[str, str]], language: str
+) -> list[Caption]:
+    """One for each name, true of all drawings of what bears it."""
+    own, english = names.get(language, {}), names["en"]
+    true_of: dict[str, set[int]] = {}
+    for number, row in enumerate(rows):
+        name = own.get(row["hexcode"])
+        if row["base"] and name and (language == "en" or _said(name) != _said(english.get(row["hexcode"], ""))):
+            true_of.setdefault(name, set()).add(same[number])
+    captions = []
+    twins: dict[int, list[int]] = {}
+    for number, drawing in enumerate(same):
+        if rows[number]["base"]:
+            twins.setdefault(drawing, []).append(number)
+    negatives = one_word_apart(true_of) if language == "en" else {}
+    for name, drawings in true_of.items():
+        pictures = sorted(picture for drawing in drawings for picture in twins[drawing])
+        captions.append(Caption(text=name, language=language, pictures=tuple(pictures),
+                                negatives=negatives.get(name, ())))
+    return captions
+
+
+def one_word_apart(true_of: dict[str, set[int]]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """For each name, the other names with one other word in the same place, by what that word is: a hard negative is
+    false of the pictures, which names of identical drawings are not."""
+    places: dict[tuple[tuple[str, ...], int], list[str]] = {}
+    for name in true_of:
+        words = tuple(name.split())
+        for at in range(len(words) if len(words) > 1 else 0):
+            places.setdefault(((*words[:at], "", *words[at + 1:]), at), []).append(name)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for (_, at), alike in places.items():
+        for name in alike:
+            for other in alike:
+                if other != name and not true_of[name] & true_of[other]:
+                    found.setdefault(name, []).append((_kind(name.split()[at], other.split()[at]), other))
+    return {name: tuple(sorted(set(others))) for name, others in found.items()}
+
+
+_KINDS = {
+    "gender": {"man", "woman", "person", "men", "women", "people", "boy", "girl", "prince", "princess"},
+    "colour": {"red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white", "pink", "grey"},
+    "direction": {"left", "right", "up", "down", "upwards", "downwards", "leftwards", "rightwards"},
+}
+
+
+def _kind(word: str, other: str) -> str:
+    plain = {word.strip(":,()").lower(), other.strip(":,()").lower()}
+    return next((kind for kind, words in _KINDS.items() if plain <= words), "other word")
+
+
+def _said(name: str) -> str:
+    return clean(name, "nfkc_lower")

@@ -1,0 +1,245 @@
+"""Open a data set to test on: a folder, a table, Parquet, WebDataset shards.
+
+What is read is what training reads (`data.shards`). Columns play their parts by name, and an argument says otherwise:
+
+- class: `label`, `class`, `category`, a WebDataset's `.cls` member (with `classnames.txt` beside the shards), or the
+  folder a picture lies in
+- captions: `caption`, `captions`, `text`, `title`; `caption_de` for those in German, or a column `language`
+- false captions that look true: `negative`, `negatives`, or by kind `negative_swap`
+- part: `split`, or folders named train, val and test
+- id: `id`, else where the picture lies
+
+Rows with the same picture, class and part are one picture with all their captions. Every other column can slice.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.core import telemetry
+from diptych.core.errors import PictureError, SourceError
+from diptych.core.files import sha256_bytes
+from diptych.core.types import Scalar, Skipped
+from diptych.data.records import Record, Shard
+from diptych.data.shards import open_shards
+from diptych.evaluation.dataset import Caption, Dataset
+
+LABELS = ("label", "class", "category", "class_name", "labels")
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+          "test": "test"}
+
+_LANGUAGE = re.compile(r"(?:caption|captions|text)_([a-z]{2,3}(?:-[A-Za-z]{2,4})?)")
+_NEGATIVE = re.compile(r"(?:hard_)?negatives?(?:_caption)?(?:_(\w+))?")
+_READERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column plays which part; None: the one that has the usual name."""
+
+    label: str | None = None
+    caption: str | None = None
+    language: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One record, without its picture."""
+
+    shard: int
+    index: int
+    id: str
+    sha256: str
+    label: str
+    split: str
+    captions: tuple[tuple[str, str], ...]
+    negatives: tuple[tuple[str, str], ...]
+    columns: Mapping[str, str]
+
+
+def open_dataset(path: str | Path, columns: Columns | None = None) -> Dataset:
+    """The data set behind a path or a pattern of paths. Every picture's bytes are read once, and none is decoded.
+
+    SourceError when there is no picture; ValueError for a column that is not there, for ids that occur twice, and for
+    captions that are all empty.
+    """
+    columns = columns or Columns()
+    shards = open_shards(path)
+    names = _classnames(path)
+    rows, skipped = _rows(shards, columns, names)
+    if not rows:
+        said = f" ({skipped[0].id}: {skipped[0].reason})" if skipped else ""
+        raise SourceError(f"{path} has no picture that can be read{said}")
+    _check_columns(path, columns, rows)
+    rows, merged = _merged(rows)
+    if all(not row.label for row in rows) and not any(row.captions for row in rows):
+        rows = _labelled_by_folder(rows)
+    return _dataset(str(path), shards, rows, merged, skipped)
+
+
+def _rows(shards: Sequence[Shard], columns: Columns, names: Sequence[str]) -> tuple[list[_Row], list[Skipped]]:
+    places = [(s, i) for s, shard in enumerate(shards) for i in range(len(shard))]
+    root = _root([shards[s].name for s, _ in places])
+
+    def read(place: tuple[int, int]) -> _Row | Skipped:
+        shard, index = place
+        try:
+            record = shards[shard].read(index)
+        except PictureError as error:
+            return Skipped(id=f"{shards[shard].name}#{index}", reason=error.reason, detail=str(error))
+        return _row(shard, index, record, columns, names, root)
+
+    rows: list[_Row] = []
+    skipped: list[Skipped] = []
+    with ThreadPoolExecutor(_READERS) as pool, telemetry.progress("reading", len(places), "pictures") as bar:
+        for found in pool.map(read, places):
+            if isinstance(found, Skipped):
+                skipped.append(found)
+            else:
+                rows.append(found)
+            bar.advance()
+    return rows, skipped
+
+
+def _row(shard: int, index: int, record: Record, columns: Columns, names: Sequence[str], root: str) -> _Row:
+    values = {name: _text(value) for name, value in record.metadata.items()}
+    label_column = columns.label or next((name for name in LABELS if name in values), None)
+    label = values.pop(label_column, "") if label_column else ""
+    if not label and "cls" in record.parts:
+        number = record.parts["cls"].decode("utf-8", "replace").strip()
+        label = names[int(number)] if number.isdigit() and int(number) < len(names) else number
+    split = values.pop(columns.split or "split", "")
+    language = values.pop(columns.language or "language", "")
+    captions = [(text, language) for text in (
+        _texts(record.metadata.get(columns.caption)) if columns.caption else record.captions)]
+    negatives: list[tuple[str, str]] = []
+    for name in list(values):
+        if found := _LANGUAGE.fullmatch(name):
+            captions += [(text, found[1]) for text in _texts(record.metadata[name])]
+        elif found := _NEGATIVE.fullmatch(name):
+            negatives += [(found[1] or "", text) for text in _texts(record.metadata[name])]
+        else:
+            continue
+        values.pop(name)
+    if columns.caption:
+        values.pop(columns.caption, None)
+    key = record.key.removeprefix(root).lstrip("/")
+    return _Row(shard=shard, index=index, id=values.pop("id", "") or key, sha256=sha256_bytes(record.data),
+                label=label, split=SPLITS.get(split.lower(), split), captions=tuple(captions),
+                negatives=tuple(negatives), columns=values)
+
+
+def _text(value: Scalar) -> str:
+    return str(value).strip()
+
+
+def _texts(value: Scalar | None) -> list[str]:
+    """The captions in a metadata value: one, or a JSON list of them."""
+    text = "" if value is None else _text(value)
+    try:
+        many = json.loads(text) if text.startswith("[") else text
+    except ValueError:
+        many = text
+    return [t for t in (str(x).strip() for x in (many if isinstance(many, list) else [many])) if t]
+
+
+def _check_columns(path: str | Path, columns: Columns, rows: Sequence[_Row]) -> None:
+    """What was asked for by name has to be there."""
+    there = sorted({name for row in rows for name in row.columns})
+    filled = {"label": any(r.label for r in rows), "caption": any(r.captions for r in rows),
+              "split": any(r.split for r in rows),
+              "language": any(language for r in rows for _, language in r.captions)}
+    for part, found in filled.items():
+        name = getattr(columns, part)
+        if name is not None and not found:
+            raise ValueError(f"{path} has no values in column {name!r} for the {part}; its columns are "
+                             f"{', '.join(there) or 'none'}")
+
+
+def _merged(rows: Sequence[_Row]) -> tuple[list[_Row], list[tuple[tuple[str, str], ...]]]:
+    """One row for each picture, class and part; and, for each, what all its rows say: (language, text)."""
+    seen: dict[tuple[str, str, str], int] = {}
+    kept: list[_Row] = []
+    said: list[dict[tuple[str, str], None]] = []
+    ids: set[str] = set()
+    for row in rows:
+        at = seen.setdefault((row.sha256, row.label, row.split), len(kept))
+        if at == len(kept):
+            if row.id in ids:
+                raise ValueError(f"two pictures, or one with two classes, have the id {row.id!r}; give each row an id "
+                                 "of its own, or leave the column out")
+            ids.add(row.id)
+            kept.append(row)
+            said.append({})
+        said[at].update(dict.fromkeys((language, text) for text, language in row.captions))
+    return kept, [tuple(texts) for texts in said]
+
+
+def _labelled_by_folder(rows: Sequence[_Row]) -> list[_Row]:
+    """Pictures in folders: their name is the class, below train, val and test if there are such."""
+    from dataclasses import replace
+
+    found = []
+    for row in rows:
+        *folders, _ = row.id.split("/")
+        split = row.split
+        if folders and folders[0].lower() in SPLITS:
+            split = SPLITS[folders.pop(0).lower()]
+        found.append(replace(row, label=folders[0] if folders else "", split=split))
+    return found if len({row.label for row in found}) > 1 else list(rows)
+
+
+def _dataset(
+    name: str, shards: Sequence[Shard], rows: Sequence[_Row], said: Sequence[tuple[tuple[str, str], ...]],
+    skipped: Sequence[Skipped],
+) -> Dataset:
+    true_of: dict[tuple[str, str], list[int]] = {}
+    negatives: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
+    for number, (row, texts) in enumerate(zip(rows, said, strict=True)):
+        for text in texts:
+            true_of.setdefault(text, []).append(number)
+        if texts and row.negatives:
+            negatives.setdefault(texts[0], {}).update(dict.fromkeys(row.negatives))
+    captions = tuple(Caption(text=text, language=language, pictures=tuple(pictures),
+                             negatives=tuple(negatives.get((language, text), ())))
+                     for (language, text), pictures in true_of.items())
+    first: dict[str, int] = {}
+    columns = {column: tuple(row.columns.get(column, "") for row in rows)
+               for column in sorted({column for row in rows for column in row.columns})}
+    if any(row.split for row in rows):
+        columns["split"] = tuple(row.split for row in rows)
+    contents = [(row.id, row.sha256, row.label, row.split, texts, row.negatives, sorted(row.columns.items()))
+                for row, texts in zip(rows, said, strict=True)]
+    labels = tuple(row.label for row in rows)
+    return Dataset(
+        name=name, sha256=sha256_bytes(json.dumps(contents, ensure_ascii=False).encode("utf-8", "replace")),
+        ids=tuple(row.id for row in rows), read=lambda i: shards[rows[i].shard].read(rows[i].index).data,
+        labels=labels, classes=tuple(sorted({label for label in labels if label})), captions=captions, columns=columns,
+        same=tuple(first.setdefault(row.sha256, number) for number, row in enumerate(rows)),
+        skipped=tuple((s.id, f"{s.reason}: {s.detail}" if s.detail else s.reason) for s in skipped))
+
+
+def _classnames(path: str | Path) -> list[str]:
+    """The class names beside WebDataset shards, one a line, as CLIP_benchmark lays them out."""
+    if "://" in str(path):
+        return []
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    found = next((p for p in (folder / "classnames.txt", folder.parent / "classnames.txt") if p.is_file()), None)
+    return found.read_text(encoding="utf-8").splitlines() if found else []
+
+
+def _root(names: Sequence[str]) -> str:
+    """What all shards' names begin with, up to a folder: ids are told apart by the rest."""
+    plain = [re.sub(r"\[[\d:]*\]$", "", name) for name in dict.fromkeys(names)]
+    shared = plain[0] if len(set(plain)) == 1 else _common(plain)
+    return shared if Path(shared).is_dir() else shared.rpartition("/")[0]
+
+
+def _common(names: Sequence[str]) -> str:
+    short, long = min(names), max(names)
+    length = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    return short[:length]
