@@ -22,7 +22,7 @@ from pathlib import Path
 from diptych.core import telemetry
 from diptych.core.errors import PictureError, SourceError
 from diptych.core.files import sha256_bytes
-from diptych.core.types import Scalar, Skipped
+from diptych.core.types import Scalar
 from diptych.data.records import Record, Shard
 from diptych.data.shards import open_shards
 from diptych.evaluation.dataset import Caption, Dataset
@@ -72,7 +72,7 @@ def open_dataset(path: str | Path, columns: Columns | None = None) -> Dataset:
     names = _classnames(path)
     rows, skipped = _rows(shards, columns, names)
     if not rows:
-        said = f" ({skipped[0].id}: {skipped[0].reason})" if skipped else ""
+        said = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise SourceError(f"{path} has no picture that can be read{said}")
     _check_columns(path, columns, rows)
     rows, merged = _merged(rows)
@@ -81,26 +81,29 @@ def open_dataset(path: str | Path, columns: Columns | None = None) -> Dataset:
     return _dataset(str(path), shards, rows, merged, skipped)
 
 
-def _rows(shards: Sequence[Shard], columns: Columns, names: Sequence[str]) -> tuple[list[_Row], list[Skipped]]:
+def _rows(
+    shards: Sequence[Shard], columns: Columns, names: Sequence[str]
+) -> tuple[list[_Row], list[tuple[str, str]]]:
+    """What the records say, and (id, reason) of those that cannot be read."""
     places = [(s, i) for s, shard in enumerate(shards) for i in range(len(shard))]
     root = _root([shards[s].name for s, _ in places])
 
-    def read(place: tuple[int, int]) -> _Row | Skipped:
+    def read(place: tuple[int, int]) -> _Row | tuple[str, str]:
         shard, index = place
         try:
             record = shards[shard].read(index)
         except PictureError as error:
-            return Skipped(id=f"{shards[shard].name}#{index}", reason=error.reason, detail=str(error))
+            return f"{shards[shard].name}#{index}", str(error)
         return _row(shard, index, record, columns, names, root)
 
     rows: list[_Row] = []
-    skipped: list[Skipped] = []
+    skipped: list[tuple[str, str]] = []
     with ThreadPoolExecutor(_READERS) as pool, telemetry.progress("reading", len(places), "pictures") as bar:
         for found in pool.map(read, places):
-            if isinstance(found, Skipped):
-                skipped.append(found)
-            else:
+            if isinstance(found, _Row):
                 rows.append(found)
+            else:
+                skipped.append(found)
             bar.advance()
     return rows, skipped
 
@@ -195,7 +198,7 @@ def _labelled_by_folder(rows: Sequence[_Row]) -> list[_Row]:
 
 def _dataset(
     name: str, shards: Sequence[Shard], rows: Sequence[_Row], said: Sequence[tuple[tuple[str, str], ...]],
-    skipped: Sequence[Skipped],
+    skipped: Sequence[tuple[str, str]],
 ) -> Dataset:
     true_of: dict[tuple[str, str], list[int]] = {}
     negatives: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
@@ -220,7 +223,7 @@ def _dataset(
         ids=tuple(row.id for row in rows), read=lambda i: shards[rows[i].shard].read(rows[i].index).data,
         labels=labels, classes=tuple(sorted({label for label in labels if label})), captions=captions, columns=columns,
         same=tuple(first.setdefault(row.sha256, number) for number, row in enumerate(rows)),
-        skipped=tuple((s.id, f"{s.reason}: {s.detail}" if s.detail else s.reason) for s in skipped))
+        skipped=tuple(skipped))
 
 
 def _classnames(path: str | Path) -> list[str]:
