@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/diptych demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

@@ -1,4 +1,4 @@
-"""A small real collection of coloured pictures, for tests of what lies above the index."""
+"""Small real collections of coloured pictures."""
 
 import io
 from pathlib import Path
@@ -41,6 +41,17 @@ def pictures(folder: Path) -> list[Pair]:
                         "group": "it's cold" if rgb[2] else "it's warm", "weight": len(colour) / 2}
             pairs.append(Pair(uri=str(path), captions=(f"{colour} {shape}",), metadata=metadata))
     return pairs
+
+
+def classes(folder: Path, each: int = 5) -> Path:
+    """`each` pictures in a folder of each colour, no two alike."""
+    for colour, rgb in COLOURS.items():
+        for number in range(each):
+            path = folder / colour / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(number).normal(0, 20, (12, 12, 3))
+            Image.fromarray((noise + rgb).clip(0, 255).astype(np.uint8)).save(path)
+    return folder
 
 
 def index(pairs: list[Pair], name: str = "colours") -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+if os.environ.get("PYTEST_XDIST_WORKER"):  # several processes: each has a core, and so have those that it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 # Compiled code is tested without the hook: it breaks torch.compile(fullgraph=True).

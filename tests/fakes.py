@@ -1,4 +1,4 @@
-"""A ten-line Embedder: pictures by their mean colour, texts by the colour words in them."""
+"""Ten-line Embedders: pictures by their mean colour, texts by the colour words in them."""
 
 import hashlib
 
@@ -28,6 +28,32 @@ class ColourEmbedder:
         return _unit(np.array([
             np.mean([COLOURS[w] for w in text.lower().split() if w in COLOURS] or [grey], axis=0) for text in texts
         ], dtype=np.float32).reshape(-1, 3))
+
+
+class CountingEmbedder(ColourEmbedder):
+    """Counts the pictures and texts that it is asked for."""
+
+    def __init__(self, name: str = "colours"):
+        super().__init__(name)
+        self.pictures, self.texts = 0, 0
+
+    def embed_images(self, pictures):
+        self.pictures += len(pictures)
+        return super().embed_images(pictures)
+
+    def embed_texts(self, texts):
+        self.texts += len(texts)
+        return super().embed_texts(texts)
+
+
+class ConstantEmbedder(ColourEmbedder):
+    """To it everything is the same."""
+
+    def embed_images(self, pictures):
+        return _unit(np.full((len(pictures), 3), 128, np.float32))
+
+    def embed_texts(self, texts):
+        return _unit(np.full((len(texts), 3), 128, np.float32))
 
 
 def _unit(colours: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -87,8 +88,17 @@ def _footprint(open_model: Open, pictures: list[Picture], texts: list[str]) -> F
     load_s = time.perf_counter() - started
     embedder.embed_images(pictures)
     embedder.embed_texts(texts)
+    return Footprint(load_s=load_s, peak_memory=_peak_memory())
+
+
+def _peak_memory() -> int:
+    """The largest resident memory of this process in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss begins with that of the process that started this one
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes there, KiB elsewhere
-    return Footprint(load_s=load_s, peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _timed(

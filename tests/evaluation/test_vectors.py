@@ -1,0 +1,95 @@
+"""Vectors of a data set are made once, go on after a kill, and leave out what cannot be decoded."""
+
+import numpy as np
+import pytest
+
+from coloured import classes, drawn, encoded
+from diptych.evaluation import vectors
+from diptych.evaluation.sets import open_dataset
+from diptych.evaluation.vectors import NotFiniteVectors, embed_dataset, embedded, without
+from fakes import COLOURS, CountingEmbedder
+
+
+@pytest.fixture
+def data(tmp_path):
+    return open_dataset(classes(tmp_path / "pictures"))
+
+
+def test_pictures_are_embedded_once(data):
+    first, again, other = CountingEmbedder(), CountingEmbedder(), CountingEmbedder("other")
+    found = embed_dataset(first, data, "fp32 torch")
+    assert found.vectors.shape == (len(data), 4) and first.pictures == len(data) and not found.broken
+    np.testing.assert_array_equal(embed_dataset(again, data, "fp32 torch").vectors, found.vectors)
+    assert again.pictures == 0
+    embed_dataset(other, data, "fp32 torch")
+    embed_dataset(again, data, "int8 torch")
+    assert other.pictures == again.pictures == len(data)  # another model, another precision
+
+
+def test_another_data_set_has_other_vectors(data, tmp_path):
+    embed_dataset(CountingEmbedder(), data, "x")
+    (tmp_path / "pictures" / "red" / "0.png").write_bytes(encoded(drawn((9, 9, 9), "tall")))
+    changed = open_dataset(tmp_path / "pictures")
+    embedder = CountingEmbedder()
+    embed_dataset(embedder, changed, "x")
+    assert embedder.pictures == len(changed)
+
+
+def test_a_kill_loses_one_block(data, monkeypatch):
+    monkeypatch.setattr(vectors, "BLOCK", 6)
+    whole = embed_dataset(CountingEmbedder(), data, "x").vectors
+    killed, calls = CountingEmbedder("other"), []
+    real = killed.embed_images
+
+    def dies(pictures):
+        calls.append(len(pictures))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(pictures)
+
+    killed.embed_images = dies
+    with pytest.raises(KeyboardInterrupt):
+        embed_dataset(killed, data, "x")
+    again = CountingEmbedder("other")
+    np.testing.assert_array_equal(embed_dataset(again, data, "x").vectors, whole)
+    assert again.pictures == len(data) - 12
+
+
+def test_broken_pictures_are_left_out_and_listed(tmp_path):
+    folder = classes(tmp_path / "pictures")
+    (folder / "green" / "2.png").write_bytes((folder / "green" / "2.png").read_bytes()[:40])
+    (folder / "red" / "text.png").write_bytes(b"no picture at all")
+    whole = open_dataset(folder)
+    found = embed_dataset(CountingEmbedder(), whole, "x")
+    data, kept = without(whole, found.broken)
+    assert len(data) == len(whole) - 2 == len(kept) and {i for i, _ in data.skipped} == {"green/2.png", "red/text.png"}
+    assert np.isfinite(found.vectors[kept]).all() and set(data.labels) == set(COLOURS)
+    for number in range(len(data)):
+        assert data.read(number) == (folder / data.ids[number]).read_bytes()
+    assert embed_dataset(CountingEmbedder(), whole, "x").broken == found.broken  # remembered with the block
+
+
+def test_nothing_left_is_told(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(b"no picture")
+    data = open_dataset(tmp_path)
+    with pytest.raises(ValueError, match=r"no picture of .* can be decoded"):
+        without(data, embed_dataset(CountingEmbedder(), data, "x").broken)
+
+
+def test_vectors_that_are_not_finite_are_refused_and_not_kept(data):
+    broken = CountingEmbedder()
+    broken.embed_images = lambda pictures: np.full((len(pictures), 4), np.nan, np.float32)
+    with pytest.raises(NotFiniteVectors, match="40 of 40 vectors that are not finite"):
+        embed_dataset(broken, data, "x")
+    assert np.isfinite(embed_dataset(CountingEmbedder(), data, "x").vectors).all()
+
+
+def test_texts_are_embedded_once(data):
+    embedder = CountingEmbedder()
+    asked = embedded(embedder, data, np.zeros((len(data), 4), np.float32), "x")
+    both = asked.texts(["red", "blue", "red"])
+    np.testing.assert_array_equal(both[0], both[2])
+    asked.texts(["blue", "red"])
+    assert embedder.texts == 2 and asked.texts([]).shape == (0, 4)
+    assert asked.decode(0).mode == "RGB"
