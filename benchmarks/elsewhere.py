@@ -21,7 +21,7 @@ from PIL import Image
 from diptych import workbench
 from diptych.core.types import Embedder
 from diptych.data import nouns
-from diptych.evaluation.metrics import first_hit_rank, hit_at_k
+from diptych.evaluation.metrics.ranking import hit_at_k, relevant_ranks
 
 CLIP_ART = Path("/usr/share/openclipart/svg")
 FOLDERS = ("animals", "food", "transportation", "tools", "plants", "electronics", "recreation/sports", "science",
@@ -71,10 +71,10 @@ def report(title: str, model: Embedder, named: list[tuple[str, Image.Image]]) ->
     names = sorted({name for name, _ in named})
     vectors = model.embed_images([picture for _, picture in named])
     positive = np.array([[name == asked for name, _ in named] for asked in names])
-    ranks = first_hit_rank(model.embed_texts(names) @ vectors.T, positive)
-    hits = " ".join(f"R@{k} {hit_at_k(ranks, k):.3f}" for k in (1, 5, 10))
+    ranks, _ = relevant_ranks(model.embed_texts(names), vectors, *np.nonzero(positive))
+    hits = " ".join(f"R@{k} {hit_at_k(ranks, k).mean():.3f}" for k in (1, 5, 10))
     print(f"{model.spec.name:16} {title:13} {len(names)} names, {len(named)} pictures: {hits}, "
-          f"median rank {np.median(ranks):.0f}", flush=True)
+          f"median rank {np.median(ranks.first):.0f}", flush=True)
 
 
 def main() -> None:

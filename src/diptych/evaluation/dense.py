@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from diptych.evaluation.metrics import dense as metrics
+
 STEPS = 50
 
 
@@ -89,13 +91,8 @@ def enlarge(
 
 
 def mean_iou(predicted: Bool[np.ndarray, "*shape"], truth: Bool[np.ndarray, "*shape"]) -> float:
-    """Intersection over union of foreground and of background over all pixels together, and their mean. A class that
-    is in neither counts as found."""
-    found: list[float] = []
-    for said, true in ((predicted, truth), (~predicted, ~truth)):
-        union = int((said | true).sum())
-        found.append(int((said & true).sum()) / union if union else 1.0)
-    return sum(found) / 2
+    """Intersection over union of foreground and of background over all pixels together, and their mean."""
+    return metrics.mean_iou(*metrics.overlaps(predicted, truth, 2))
 
 
 def foreground_miou(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from diptych.evaluation.metrics import first_hit_rank, hit_at_k
+from diptych.evaluation.metrics.ranking import relevant_ranks
 from diptych.inputs.text import clean
 
 Embed = Callable[[Sequence[str]], Float[np.ndarray, "n dim"]]
@@ -72,14 +72,12 @@ def _both_ways(gallery: Embedded, rows: list[int], embed: Embed, language: str) 
     concepts = sorted({gallery.items[i].concept for i in rows})
     asked = [c for c in concepts if c in names and (language == "en" or _said(names[c]) != _said(english.get(c, "")))]
     if not asked:
-        return {"t2i": np.zeros(0, int), "i2t": np.zeros(0, int)}
+        return {"t2i": np.zeros(0), "i2t": np.zeros(0)}
     by_concept = {c: {gallery.items[i].pixel_hash for i in rows if gallery.items[i].concept == c} for c in asked}
     hashes = [gallery.items[i].pixel_hash for i in rows]
     positive = np.array([[h in by_concept[c] for h in hashes] for c in asked])
-    similarity = embed([names[c] for c in asked]) @ gallery.vectors[rows].T
-    pictures = positive.any(axis=0)
-    return {"t2i": first_hit_rank(similarity, positive),
-            "i2t": first_hit_rank(similarity.T[pictures], positive.T[pictures])}
+    there, back = relevant_ranks(embed([names[c] for c in asked]), gallery.vectors[rows], *np.nonzero(positive))
+    return {"t2i": there.first, "i2t": back.first[positive.any(axis=0)]}
 
 
 def _said(name: str) -> str:
@@ -92,7 +90,7 @@ def _mean(results: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
     for direction in ("t2i", "i2t"):
         ranks = np.concatenate([r[direction] for r in results])
         for k in (1, 5):
-            out[f"{direction}_hit@{k}"] = hit_at_k(ranks, k) if len(ranks) else float("nan")
+            out[f"{direction}_hit@{k}"] = float((ranks <= k).mean()) if len(ranks) else float("nan")
     return out
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from diptych.core.types import Embedder, Picture
 from diptych.data import pictograms
-from diptych.evaluation.metrics import first_hit_rank, hit_at_k
+from diptych.evaluation.metrics.ranking import hit_at_k, relevant_ranks
 from diptych.inputs.image import decode
 from diptych.recipes.family.config import PICTOGRAMS, Recipe
 from diptych.recipes.family.corpus import HELD_OUT_VENDOR
@@ -24,10 +24,9 @@ def corpus_scores(recipe: Recipe) -> Callable[[Embedder], Mapping[str, float]] |
 def scores(embedder: Embedder) -> Mapping[str, float]:
     """hit@1 and hit@5, text → picture and picture → text. Drawings with the same pixels are one answer."""
     pictures, names, positive = _gallery()
-    similarity = embedder.embed_texts(names) @ embedder.embed_images(pictures).T
-    there, back = first_hit_rank(similarity, positive), first_hit_rank(similarity.T, positive.T)
-    return {"t2i_hit@1": hit_at_k(there, 1), "t2i_hit@5": hit_at_k(there, 5), "i2t_hit@1": hit_at_k(back, 1),
-            "i2t_hit@5": hit_at_k(back, 5)}
+    there, back = relevant_ranks(embedder.embed_texts(names), embedder.embed_images(pictures), *np.nonzero(positive))
+    return {f"{way}_hit@{k}": float(hit_at_k(ranks, k).mean()) for way, ranks in (("t2i", there), ("i2t", back))
+            for k in (1, 5)}
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from diptych.data import pictograms
 from diptych.data.draws import generator
 from diptych.data.records import Record
 from diptych.data.tars import write_tar
-from diptych.evaluation.metrics import first_hit_rank, hit_at_k
+from diptych.evaluation.metrics.ranking import hit_at_k, relevant_ranks
 from diptych.models.checkpoints.loading import load_embedder
 from diptych.recipes.family import corpus
 from diptych.recipes.family.config import DataConfig, Recipe, SourceConfig
@@ -83,9 +83,9 @@ def measure(lab: Lab, arm: AspectArm, seed: int) -> Mapping[str, float]:
     order = {name: i for i, name in enumerate(sorted(set(names)))}
     positive = np.zeros((len(order), len(names)), bool)
     positive[[order[name] for name in names], np.arange(len(names))] = True
-    similarity = model.embed_texts(list(order)) @ model.embed_images(list(kept["pictures"])).T
-    there, back = first_hit_rank(similarity, positive), first_hit_rank(similarity.T, positive.T)
-    one, five = ((hit_at_k(there, k) + hit_at_k(back, k)) * 50 for k in (1, 5))
+    there, back = relevant_ranks(
+        model.embed_texts(list(order)), model.embed_images(list(kept["pictures"])), *np.nonzero(positive))
+    one, five = (float(hit_at_k(there, k).mean() + hit_at_k(back, k).mean()) * 50 for k in (1, 5))
     return {"hit@1": one, "hit@5": five}
 
 

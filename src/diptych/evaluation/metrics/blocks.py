@@ -1,0 +1,136 @@
+"""All scores of queries and items, a block at a time, so that the whole matrix never is: 1M × 1M scores are 4 TB, a
+block is 8 MB. What is kept of a block is how many of its scores lie below given thresholds.
+
+The time is the product's. While a block is in the cache, its scores are compared with the thresholds of their row and
+of their column, in threads: numpy lets go of the interpreter's lock meanwhile.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float, Int
+
+BLOCK = (2048, 1024)
+"""Queries and items whose scores are computed at once: 8 MB, which stay in the third-level cache."""
+SLAB = 128
+"""Rows of a block that a thread compares at a time: 0.5 MB for the second-level cache, and counts that fit a byte."""
+CROWD = 64
+"""A row or column with more thresholds than this is sorted; with fewer, comparing it with each is quicker."""
+
+_Found = list[tuple[slice, np.ndarray]]
+
+
+def count_lower(
+    queries: Float[np.ndarray, "queries dim"], items: Float[np.ndarray, "items dim"], query: Int[np.ndarray, " pairs"],
+    item: Int[np.ndarray, " pairs"], threshold: Float[np.ndarray, " pairs"], block: tuple[int, int] = BLOCK,
+) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
+    """For each pair, how many items have a score with its query below `threshold`, and how many queries with its item.
+
+    The pairs themselves count as below everything: of n items, n less the first number are those that reach the
+    threshold and are in no pair with the query. A score that is not a number is below nothing.
+    """
+    rows, columns = _side(query, len(queries), threshold), _side(item, len(items), threshold)
+    lower = np.zeros((2, len(threshold)), np.int64)
+    tops, lefts = edges(len(queries), block[0]), edges(len(items), block[1])
+    row, column = rows.position[query], columns.position[item]
+    cell = (np.searchsorted(tops, row, "right") - 1) * len(lefts) + np.searchsorted(lefts, column, "right") - 1
+    by_cell = np.argsort(cell, kind="stable")
+    row, column, cell = row[by_cell], column[by_cell], cell[by_cell]
+    with ThreadPoolExecutor() as pool:
+        for stripe, (top, bottom) in enumerate(pairwise(tops)):
+            some = rows.take(queries, top, bottom)
+            for number, (left, right) in enumerate(pairwise(lefts), stripe * len(lefts)):
+                scores = some @ columns.take(items, left, right).T
+                pairs = slice(*np.searchsorted(cell, [number, number + 1]))
+                scores[row[pairs] - top, column[pairs] - left] = -np.inf
+                slabs = [pool.submit(_compare, scores[a:b], rows, top + a, columns, left)
+                         for a, b in pairwise(edges(bottom - top, SLAB))]
+                for slab in slabs:
+                    for counts, found in zip(lower, slab.result(), strict=True):
+                        for at, below in found:
+                            counts[at] += below
+    return _by_pair(lower[0], rows), _by_pair(lower[1], columns)
+
+
+def edges(count: int, size: int) -> list[int]:
+    """Where blocks of at most `size` begin and end. They are equally long, because a narrow last one would be added up
+    by another routine of BLAS, with another rounding."""
+    return np.linspace(0, count, -(-count // size) + 1).astype(np.int64).tolist()
+
+
+def places(held: Int[np.ndarray, " owners"]) -> Int[np.ndarray, " pairs"]:
+    """0, 1, … for each owner's pairs, which lie one after another."""
+    return np.arange(held.sum()) - np.repeat(np.cumsum(held) - held, held)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Side:
+    """The queries or the items in `order` (None: as they are), those with most pairs first: the ones that have an n-th
+    pair are then the first so many. `threshold` has an entry for each `pair`: first the crowded vectors' ones, vector
+    by vector between `crowded` edges, then every other vector's first, then their second …, as `slots` say: what to
+    add to a vector's position, and the position at which it ends."""
+
+    order: Int[np.ndarray, " vectors"] | None
+    position: Int[np.ndarray, " vectors"]
+    pair: Int[np.ndarray, " pairs"]
+    threshold: Float[np.ndarray, " pairs"]
+    crowded: Sequence[int]
+    slots: Sequence[tuple[int, int]]
+
+    def take(self, vectors: Float[np.ndarray, "vectors dim"], start: int, stop: int) -> Float[np.ndarray, "some dim"]:
+        return vectors[start:stop] if self.order is None else vectors[self.order[start:stop]]
+
+
+def _side(owner: Int[np.ndarray, " pairs"], count: int, threshold: Float[np.ndarray, " pairs"]) -> _Side:
+    held = np.bincount(owner, minlength=count)
+    order = np.argsort(-held, kind="stable")
+    position = np.empty_like(order)
+    position[order] = np.arange(count)
+    held = held[order]
+    crowd = int((held > CROWD).sum())
+    slot = np.empty(len(owner), np.int64)
+    slot[np.argsort(position[owner], kind="stable")] = places(held)
+    slot[position[owner] < crowd] = -1
+    pair = np.lexsort((position[owner], slot))
+    crowded = [0, *np.cumsum(held[:crowd]).tolist()]
+    slots, used = [], crowded[-1] - crowd
+    for number in range(held[crowd] if crowd < count else 0):
+        end = int(np.searchsorted(-held, -number))
+        slots.append((used, end))
+        used += end - crowd
+    return _Side(order=None if (order[1:] > order[:-1]).all() else order, position=position, pair=pair,
+                 threshold=threshold[pair].astype(np.float32), crowded=crowded, slots=slots)
+
+
+def _compare(scores: Float[np.ndarray, "rows columns"], rows: _Side, top: int, columns: _Side, left: int
+             ) -> tuple[_Found, _Found]:
+    return _lower(scores, rows, top, 1), _lower(scores, columns, left, 0)
+
+
+def _lower(scores: Float[np.ndarray, "rows columns"], side: _Side, first: int, axis: int) -> _Found:
+    """Where thresholds lie and how many scores along the axis are below them, for a side's vectors from `first` on."""
+    last, crowd, found = first + scores.shape[1 - axis], len(side.crowded) - 1, _Found()
+    for at in range(first, min(last, crowd)):
+        mine = slice(side.crowded[at], side.crowded[at + 1])
+        found.append((mine, np.searchsorted(np.sort(scores.take(at - first, 1 - axis)), side.threshold[mine])))
+    begin = max(first, crowd)
+    for shift, end in side.slots:
+        if end <= begin:
+            break
+        mine, stop = slice(begin + shift, min(last, end) + shift), min(last, end) - first
+        if axis:
+            low = scores[begin - first : stop] < side.threshold[mine, None]
+        else:
+            low = scores[:, begin - first : stop] < side.threshold[mine]
+        # a byte a score, added up as it is: numpy is ten times slower at counting truths along an axis
+        found.append((mine, low.view(np.uint8).sum(axis, np.uint8 if low.shape[axis] < 256 else np.uint16)))
+    return found
+
+
+def _by_pair(lower: Int[np.ndarray, " pairs"], side: _Side) -> Int[np.ndarray, " pairs"]:
+    out = np.empty_like(lower)
+    out[side.pair] = lower
+    return out
