@@ -1,0 +1,86 @@
+"""Draws against weights applied by hand, and units put together against the standard error known for a mean."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diptych.evaluation.outcome import Outcome
+from diptych.evaluation.resample import UNITS, parts, resample
+
+
+def outcome(n, groups=None, **rest):
+    return Outcome(task="t", ids=[str(i) for i in range(n)], groups=groups, **rest)
+
+
+def everything(found):
+    return np.ones(len(found.ids), bool)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 100))
+def test_a_mean_is_the_weighted_mean_of_whole_groups(samples, groups, seed):
+    rng = np.random.default_rng(seed)
+    values = np.where(rng.random((samples, 2)) < 0.3, np.nan, rng.random((samples, 2)))
+    group, inside = rng.integers(0, groups, samples), rng.random(samples) < 0.8
+    found = outcome(samples, [f"g{g}" for g in group], values={"x": values[:, 0], "y": values[:, 1]},
+                    statistics={"x again": lambda w: outcome(samples, values={"x": values[:, 0]}).figure("x", w)})
+    again = resample(found, inside, 100, seed)
+    assert (again.weights.sum(axis=1) == len(set(group[inside]))).all()
+    drawn = dict(zip("xy", again.means(*again.sums(values)), strict=True))
+    for name, one in drawn.items():
+        assert one.value == pytest.approx(found.figure(name, inside.astype(float)), nan_ok=True)
+        for row, mean in zip(again.weights, one.draws, strict=True):
+            times = dict(zip(again.unit[inside], group[inside], strict=True))
+            weights = np.array([row[u] if u >= 0 else 0.0 for u in again.unit])
+            assert all(len({weights[i] for i in np.flatnonzero(inside & (group == g))}) == 1 for g in times.values())
+            assert mean == pytest.approx(found.figure(name, weights), nan_ok=True)
+        known = inside & ~np.isnan(found.values[name])
+        assert (one.count, one.units) == (known.sum(), len(set(group[known])))
+    statistic = again.statistic(found.statistics["x again"])
+    np.testing.assert_allclose(statistic.draws, drawn["x"].draws)
+    assert statistic.count == inside.sum() and statistic.units == len(set(group[inside]))
+
+
+def test_the_same_seed_draws_the_same_for_every_model_and_another_does_not():
+    a, b = outcome(50, values={"x": np.zeros(50)}), outcome(50, values={"y": np.ones(50)})
+    one, two, other = (resample(x, everything(x), 100, seed) for x, seed in ((a, 3), (b, 3), (a, 4)))
+    np.testing.assert_array_equal(one.weights, two.weights)
+    assert (one.weights != other.weights).any()
+
+
+def test_more_groups_than_units_are_put_together_whole_and_evenly():
+    groups = np.repeat(np.arange(5 * UNITS), 2)
+    found = outcome(len(groups), [str(g) for g in groups])
+    again = resample(found, everything(found), 100, 0)
+    assert again.weights.shape == (100, UNITS)
+    assert (again.unit[::2] == again.unit[1::2]).all()
+    assert set(np.bincount(again.unit)) == {10}
+    assert (np.diff(again.unit[::2][:100]) != 0).any()  # neighbours are not put together
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_units_put_together_have_the_standard_error_of_the_mean(size):
+    rng = np.random.default_rng(0)
+    n = 40_000
+    values = (rng.random(n // size) < 0.2).repeat(size).astype(float)
+    found = outcome(n, [str(i // size) for i in range(n)])
+    again = resample(found, everything(found), 2000, 0)
+    (drawn,) = again.means(*again.sums(values[:, None]))
+    # of 2,000 draws and 2,000 units: 1.6% each, together 2.2%; three of them
+    assert drawn.error == pytest.approx(0.4 / np.sqrt(n / size), rel=0.07)
+
+
+def test_parts_are_all_data_and_every_known_value_with_enough_samples():
+    columns = {"language": ["de"] * 5 + ["ko"] * 6 + [""] * 7, "vendor": ["a"] * 4 + ["b"] * 14}
+    found = outcome(18, slices=columns)
+    masks = dict(parts(found, slices=True))
+    assert list(masks) == ["", "language=de", "language=ko", "vendor=b"]
+    assert [mask.sum() for mask in masks.values()] == [18, 5, 6, 14]
+    assert masks["language=ko"][5:11].all()
+    assert list(dict(parts(found, slices=False))) == [""]
+
+
+def test_too_few_draws_are_refused():
+    with pytest.raises(ValueError, match="at least 100 draws, got 99"):
+        resample(outcome(3), np.ones(3, bool), 99, 0)
