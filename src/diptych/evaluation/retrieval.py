@@ -1,0 +1,155 @@
+"""Retrieval both ways: which pictures a caption finds, and which captions a picture finds, in every language apart.
+
+The gallery of a language is the pictures that have a caption in it, and its captions: XM3600's protocol (arXiv
+2205.12522), of which the headline is the mean over languages. "hit@k" is 1 where any right answer is among the first
+k, which the CLIP papers call R@k; "recall@10" is the share of the right answers that are. Pictures with the same pixels
+are one answer. A tie with a wrong answer is wrong.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from diptych.evaluation.dataset import Caption, Dataset
+from diptych.evaluation.embedded import Embedded
+from diptych.evaluation.metrics import calibration, ranking
+from diptych.evaluation.outcome import Outcome, Statistic
+from diptych.evaluation.slices import slices
+from diptych.evaluation.templates import fill
+
+TO_IMAGE, TO_TEXT = "text_to_image", "image_to_text"
+
+SHOWN = 5
+"""Answers that are kept of each query, for the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalConfig:
+    """Captions in these `languages` alone; None: all there are. `template` is filled with each caption ("{}": as it
+    is)."""
+
+    languages: tuple[str, ...] | None = None
+    template: str = "{}"
+
+    def __post_init__(self):
+        fill(self.template, "")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Language:
+    """One language's captions, the pictures that have one, and which belong together: (caption, picture), both by their
+    number here."""
+
+    name: str
+    captions: Sequence[Caption]
+    pictures: Int[np.ndarray, " pictures"]
+    caption: Int[np.ndarray, " pairs"]
+    picture: Int[np.ndarray, " pairs"]
+
+
+def retrieval(embedded: Embedded, config: RetrievalConfig) -> tuple[Outcome, Outcome]:
+    """`text_to_image`, whose samples are captions, and `image_to_text`, whose samples are pictures, each in every
+    language that it has. Both have "hit@1", "hit@5", "hit@10", "recall@10", "mrr", "map" and "ndcg@10", sliced by
+    language; of several languages "mean_hit@1", the mean over them; and text_to_image the calibration error "ece" and
+    the "brier" score of the probability that the first picture found is right.
+
+    ValueError when there is no caption, or none in a language that is asked for.
+    """
+    data = embedded.data
+    there, back, asked = _Queries(), _Queries(), list[int]()
+    for language in _languages(data, config):
+        texts = [caption.text for caption in language.captions]
+        vectors = embedded.texts([fill(config.template, text) for text in texts])
+        images = embedded.images[language.pictures]
+        same = None if not data.same else np.array(data.same)[language.pictures]
+        to_image, to_text = ranking.relevant_ranks(vectors, images, language.caption, language.picture, same=same)
+        found, cosines = ranking.top_k(vectors, images, SHOWN)
+        right = ranking.hit_at_k(to_image, 1)
+        there.add(
+            language.name, to_image, [f"{language.name}|{text}" for text in texts],
+            [",".join(str(p) for p in caption.pictures) for caption in language.captions], query=texts,
+            expected=[[data.ids[p] for p in caption.pictures] for caption in language.captions],
+            found=[[data.ids[language.pictures[p]] for p in row] for row in found], cosines=cosines.tolist(),
+            said=[embedded.spec.probability(float(best)) for best in cosines[:, 0]], right=right.tolist())
+        asked += language.pictures.tolist()
+        ids = [data.ids[picture] for picture in language.pictures]
+        back.add(language.name, to_text, [f"{language.name}|{id_}" for id_ in ids],
+                 [str(picture) for picture in (language.pictures if same is None else same)], picture=ids)
+    return there.outcome(TO_IMAGE, {}), back.outcome(TO_TEXT, slices(data, asked))
+
+
+class _Queries:
+    """Ranks of one direction, language by language, until they are an outcome."""
+
+    def __init__(self):
+        self.ranks: list[ranking.Ranks] = []
+        self.ids: list[str] = []
+        self.groups: list[str] = []
+        self.languages: list[str] = []
+        self.details: dict[str, list[Any]] = {}
+
+    def add(self, language: str, ranks: ranking.Ranks, ids: list[str], groups: list[str], **details: list[Any]) -> None:
+        """The queries of one more language."""
+        self.ranks.append(ranks)
+        self.ids += ids
+        self.groups += groups
+        self.languages += [language] * len(ids)
+        for name, column in details.items():
+            self.details.setdefault(name, []).extend(column)
+
+    def outcome(self, task: str, more: Mapping[str, Sequence[str]]) -> Outcome:
+        """All languages together."""
+        def joined(figure: Callable[[ranking.Ranks], np.ndarray]) -> np.ndarray:
+            return np.concatenate([figure(ranks) for ranks in self.ranks])
+
+        values = {f"hit@{k}": joined(lambda ranks, k=k: ranking.hit_at_k(ranks, k)) for k in (1, 5, 10)}
+        values |= {"recall@10": joined(lambda ranks: ranking.recall_at_k(ranks, 10)),
+                   "mrr": joined(ranking.reciprocal_rank), "map": joined(ranking.average_precision),
+                   "ndcg@10": joined(lambda ranks: ranking.ndcg_at_k(ranks, 10))}
+        spoken = dict.fromkeys(self.languages)
+        statistics: dict[str, Statistic] = {}
+        if len(spoken) > 1:
+            number = np.array([list(spoken).index(language) for language in self.languages])
+            statistics["mean_hit@1"] = lambda weights: _mean_of_means(values["hit@1"], number, len(spoken), weights)
+        if "said" in self.details:
+            said, right = (np.array(self.details[name], float) for name in ("said", "right"))
+            statistics["ece"] = lambda weights: calibration.ece(said, right, weights=weights)
+            statistics["brier"] = lambda weights: calibration.brier(said, right, weights=weights)
+        return Outcome(
+            task=task, ids=self.ids, values=values, statistics=statistics, groups=self.groups,
+            slices=({"language": self.languages} if len(spoken) > 1 else {}) | dict(more),
+            details=self.details | {"language": self.languages, "rank": joined(lambda ranks: ranks.first).tolist()},
+            lower=frozenset({"ece", "brier"} & statistics.keys()))
+
+
+def _mean_of_means(
+    values: Float[np.ndarray, " samples"], number: Int[np.ndarray, " samples"], count: int,
+    weights: Float[np.ndarray, " samples"],
+) -> float:
+    """Each language counts alike, however many captions it has; one that no sample was drawn of does not count."""
+    total = np.bincount(number, weights, count)
+    drawn = total > 0
+    if not drawn.any():
+        return math.nan
+    return float((np.bincount(number, weights * values, count)[drawn] / total[drawn]).mean())
+
+
+def _languages(data: Dataset, config: RetrievalConfig) -> list[_Language]:
+    if not data.captions:
+        raise ValueError(f"{data.name} has no captions; give a column 'caption', or text files beside the pictures")
+    if unknown := sorted({*(config.languages or ())} - {*data.languages}):
+        raise ValueError(f"{data.name} has no captions in {', '.join(map(repr, unknown))}; it has "
+                         f"{', '.join(map(repr, data.languages))}")
+    found = []
+    for name in config.languages or data.languages:
+        captions = [caption for caption in data.captions if caption.language == name]
+        pictures = np.array(sorted({picture for caption in captions for picture in caption.pictures}), np.int64)
+        pairs = [(at, picture) for at, caption in enumerate(captions) for picture in caption.pictures]
+        at, picture = np.array(pairs, np.int64).T
+        found.append(_Language(name=name, captions=captions, pictures=pictures, caption=at,
+                               picture=np.searchsorted(pictures, picture)))
+    return found

@@ -1,0 +1,68 @@
+"""The Markdown report: whole tables, and data that formats nothing."""
+
+import re
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comparisons import comparison
+from diptych.evaluation.report.markdown import markdown, text
+from diptych.evaluation.result import Views
+
+
+def tables(document):
+    """The cells of every row, table by table."""
+    found = re.findall(r"(?:^\|.*\n)+", document, flags=re.MULTILINE)
+    return [[re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()] for table in found]
+
+
+def test_every_table_is_rectangular_and_every_part_is_there():
+    document = markdown(comparison())
+    assert document.startswith("# siglip2-base-patch16-224, diptych-tiny and mobileclip-s0 on pictograms\n\n")
+    assert re.findall("^## (.*)", document, flags=re.MULTILINE) == [
+        "Where they stand", "Main figures", "All figures", "Parts of the data, worst first",
+        "Differences between models", "Prompts", "Cost", "Provenance"]
+    for table in tables(document):
+        assert len(table) > 2 and len({len(row) for row in table}) == 1
+    assert "not a picture 2, too many pixels 1" in document
+    assert "\n- Not run: winoground: pictograms has no pairs" in document
+
+
+def test_the_standing_says_who_is_best_and_what_would_tell():
+    rows = [[cell.strip() for cell in row] for row in tables(markdown(comparison()))[0][2:]]
+    assert [row[0] for row in rows] == ["siglip2-base-patch16-224", "diptych-tiny", "mobileclip-s0"]
+    assert rows[0][2] == "best" and rows[2][2] == "worse"
+    assert re.fullmatch(r"not distinguishable; about [\d,]+ samples would tell", rows[1][2])
+    assert rows[1][3] == "11.2 ms for 1 picture"
+
+
+def test_parts_are_worst_first():
+    document = markdown(comparison())
+    table = next(table for table in tables(document) if table[0][0].strip() == "Language")
+    assert table[2][0].strip() == "hi" and table[-1][0].strip() == "en"
+
+
+def test_what_is_not_there_is_not_written():
+    bare = replace(comparison(), differences=(), costs=(), views=Views(), figures=comparison().figures[:1])
+    assert re.findall("^## (.*)", markdown(bare), flags=re.MULTILINE) == [
+        "Where they stand", "Main figures", "All figures", "Provenance"]
+
+
+def test_names_format_nothing():
+    whole = comparison()
+    hostile = "<script>|a|*b*\n# c"
+    models = (replace(whole.models[0], name=hostile), *whole.models[1:])
+    figures = tuple(replace(f, model=hostile) if f.model == whole.models[0].name else f for f in whole.figures)
+    document = markdown(replace(whole, models=models, figures=figures, differences=(), costs=(), views=Views(),
+                                data=replace(whole.data, name="`x`")))
+    assert "<script>" not in document and "\n# c" not in document
+    assert document.startswith("# &lt;script&gt;\\|a\\|\\*b\\* \\# c, diptych-tiny")
+    assert all(len({len(row) for row in table}) == 1 for table in tables(document))
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_escaped_text_stays_in_its_cell(value):
+    said = text(value)
+    assert "\n" not in said and "<" not in said and not re.search(r"(?<!\\)(?:\\\\)*\|", said)

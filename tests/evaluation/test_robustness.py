@@ -1,0 +1,87 @@
+"""Damaged pictures and misspelled queries: what is measured, in which samples, and what cannot be."""
+
+import numpy as np
+import pytest
+
+from coloured import classes
+from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig, corruptions, queries
+from diptych.evaluation.sets import open_dataset
+from diptych.evaluation.vectors import embed_dataset, embedded
+from diptych.evaluation.zero_shot import ZeroShotConfig
+from fakes import COLOURS, ColourEmbedder, ConstantEmbedder
+
+SOME = CorruptionsConfig(pictures=12, corruptions=("snow", "frost"), severities=(1, 5), neighbours=3,
+                         zero_shot=ZeroShotConfig(templates="plain"))
+
+
+def asked(folder, embedder):
+    data = open_dataset(folder)
+    return embedded(embedder, data, embed_dataset(embedder, data, "x").vectors, "x")
+
+
+@pytest.fixture
+def captioned(tmp_path):
+    rows = ["image,caption"]
+    for name in COLOURS:
+        for path in sorted((classes(tmp_path) / name).iterdir()):
+            rows.append(f"{name}/{path.name},something {name}")
+    (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "pairs.csv"
+
+
+def test_corruptions_are_measured_for_every_kind_and_picture(tmp_path):
+    outcome = corruptions(asked(classes(tmp_path), ColourEmbedder()), SOME)
+    assert len(outcome.ids) == 12 * 4 and len(set(outcome.groups)) == 12
+    assert set(outcome.slices["corruption"]) == {"snow", "frost"} and set(outcome.slices["severity"]) == {
+        "1", "5"}
+    strong = np.array(outcome.slices["severity"]) == "5"
+    cosine = outcome.values["cosine"]
+    assert cosine[~strong].mean() > cosine[strong].mean() and (cosine <= 1 + 1e-6).all()
+    assert 0 < outcome.figure("right") < 1.0 and outcome.chance["right"] == 1 / len(COLOURS)
+
+
+def test_retention_is_a_share_of_what_was_right_before(tmp_path):
+    outcome = corruptions(asked(classes(tmp_path), ColourEmbedder()), SOME)  # all are right before
+    assert outcome.figure("retention") == pytest.approx(outcome.figure("right"))
+    weak = (np.array(outcome.slices["severity"]) == "1").astype(float)
+    assert outcome.figure("retention", weak) == pytest.approx(outcome.values["right"][weak > 0].mean())
+    nothing = corruptions(asked(classes(tmp_path / "b"), ConstantEmbedder()), SOME)
+    assert nothing.figure("right") == 0.0 and np.isnan(nothing.figure("retention"))
+
+
+def test_captions_serve_where_there_are_no_classes(captioned):
+    outcome = corruptions(asked(captioned, ColourEmbedder()), SOME)
+    assert 0.3 < outcome.figure("right") < 1.0 and outcome.chance["right"] == pytest.approx(1 / len(COLOURS))
+
+
+def test_without_either_cosines_are_left(tmp_path):
+    for colour in COLOURS:
+        for path in (classes(tmp_path / "in") / colour).iterdir():
+            path.rename(tmp_path / f"{colour}-{path.name}")
+    outcome = corruptions(asked(tmp_path, ColourEmbedder()), SOME)
+    assert set(outcome.names) == {"cosine", "overlap@3"}
+
+
+def test_the_same_seed_gives_the_same_damage(tmp_path):
+    one = asked(classes(tmp_path), ColourEmbedder())
+    np.testing.assert_array_equal(corruptions(one, SOME).values["cosine"], corruptions(one, SOME).values["cosine"])
+
+
+def test_misspelled_queries_find_less(captioned):
+    outcome = queries(asked(captioned, ColourEmbedder()), QueriesConfig(edits=3))
+    assert outcome.figure("clean_hit@1") == 1.0 > outcome.figure("typo_hit@1")
+    assert outcome.figure("typo_retention") == pytest.approx(outcome.figure("typo_hit@1"))
+    assert all(typo != id_ for typo, id_ in zip(outcome.details["typo"], outcome.ids, strict=True))
+    assert "paraphrase_hit@1" not in outcome.names  # nobody said that it is English
+
+
+def test_mistakes_are_told(tmp_path):
+    one = asked(classes(tmp_path), ColourEmbedder())
+    with pytest.raises(ValueError, match="has no captions in 'fr'; it has none"):
+        queries(one, QueriesConfig(language="fr"))
+    with pytest.raises(ValueError, match="no corruption 'rain'"):
+        CorruptionsConfig(corruptions=("rain",))
+    with pytest.raises(ValueError, match="severities go from 1 to 5"):
+        CorruptionsConfig(severities=(0,))
+    with pytest.raises(ValueError, match="pictures are at least 2"):
+        CorruptionsConfig(side=8)

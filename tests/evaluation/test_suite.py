@@ -1,0 +1,97 @@
+"""A whole suite on real files: the stronger model leads, the constant one is at chance, and nothing is done twice."""
+
+import functools
+
+import pyarrow.parquet as pq
+import pytest
+
+from coloured import classes
+from diptych.evaluation.efficiency import EfficiencyConfig
+from diptych.evaluation.predictions import write_predictions
+from diptych.evaluation.report import record
+from diptych.evaluation.retrieval import RetrievalConfig
+from diptych.evaluation.robustness import CorruptionsConfig
+from diptych.evaluation.sets import open_dataset
+from diptych.evaluation.suite import Entrant, Suite, evaluate
+from diptych.evaluation.zero_shot import ZeroShotConfig
+from fakes import COLOURS, ColourEmbedder, ConstantEmbedder, CountingEmbedder
+
+SUITE = Suite(name="small", zero_shot=ZeroShotConfig(templates=("{}", "a {} thing")), retrieval=RetrievalConfig(),
+              corruptions=CorruptionsConfig(pictures=8, corruptions=("fog",), severities=(1,), neighbours=2),
+              efficiency=EfficiencyConfig(batches=(1,), rounds=2, least=1), draws=200)
+
+
+def entrant(kind):
+    return Entrant(embedder=kind(), open_model=functools.partial(kind), runtime="numpy fp32", weights_bytes=1000,
+                   image_operations=2e9)
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = classes(tmp_path / "pictures", each=6)
+    rows = ["image,label,caption", *(f"{c}/{i}.png,{c},number {i} {c}" for c in COLOURS for i in range(6))]
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    return open_dataset(folder / "pairs.csv")
+
+
+def test_the_better_model_leads_and_the_constant_one_is_wrong(data):
+    found = evaluate(SUITE, [entrant(ColourEmbedder), entrant(ConstantEmbedder)], data, "a test").comparison
+    by_name = {(f.model, f.task, f.name): f for f in found.figures if not f.slice}
+    assert by_name["colours", "zero_shot", "acc@1"].value == 1.0
+    assert by_name["constant", "zero_shot", "acc@1"].value == by_name["constant", "text_to_image", "hit@1"].value == 0
+    for figure in found.figures:
+        assert not figure.low > figure.value and not figure.value > figure.high
+    assert found.headline == ("text_to_image", "hit@1") and found.sentences[0].startswith("colours leads")
+    told = {(d.task, d.name): d.verdict for d in found.differences}
+    assert told["zero_shot", "acc@1"] == "better"
+    assert {c.model for c in found.costs} == {"colours", "constant"} and found.costs[0].image_gflops == 2.0
+    assert found.provenance.hardware == "a test" and found.data.counts["pictures"] == len(data)
+    assert found.views.thumbnails and found.views.grids and found.views.confusions and found.views.templates
+    assert record.from_json(record.to_json(found)) == found
+
+
+def test_what_the_data_do_not_allow_is_left_out_with_its_reason(tmp_path):
+    found = evaluate(SUITE, [entrant(ColourEmbedder)], open_dataset(classes(tmp_path / "pictures"))).comparison
+    assert "has no captions" in found.provenance.left_out["retrieval"] and found.headline == ("zero_shot", "acc@1")
+    (tmp_path / "few").mkdir()
+    only = Suite(name="only", retrieval=RetrievalConfig())
+    with pytest.raises(ValueError, match="allows no task of the suite 'only'"):
+        evaluate(only, [entrant(ColourEmbedder)], open_dataset(tmp_path / "pictures"))
+
+
+def test_groups_have_a_worst_one(data):
+    from dataclasses import replace
+
+    suite = replace(SUITE, groups=("label_kind",))
+    with pytest.raises(ValueError, match="has no column 'label_kind'"):
+        evaluate(suite, [entrant(ColourEmbedder)], data)
+    kinds = tuple("warm" if label in ("red", "yellow", "magenta") else "cold" for label in data.labels)
+    grouped = replace(data, columns={"label_kind": kinds})
+    found = evaluate(suite, [entrant(ColourEmbedder)], grouped).comparison
+    by_name = {(f.task, f.name): f.value for f in found.figures}
+    assert by_name["zero_shot by label_kind", "worst_group_acc@1"] == 1.0
+    assert by_name["zero_shot by label_kind", "gap_acc@1"] == 0.0
+
+
+def test_models_of_one_name_are_refused(data):
+    with pytest.raises(ValueError, match="told apart by their names"):
+        evaluate(SUITE, [entrant(ColourEmbedder), entrant(ColourEmbedder)], data)
+
+
+def test_a_second_run_embeds_nothing_again(data):
+    from dataclasses import replace
+
+    suite = replace(SUITE, efficiency=None, corruptions=None)
+    first, again = entrant(CountingEmbedder), entrant(CountingEmbedder)
+    one, two = (evaluate(suite, [e], data).comparison for e in (first, again))
+    assert first.embedder.pictures == len(data) and again.embedder.pictures == again.embedder.texts == 0
+    assert one.figures == two.figures and one.differences == two.differences == ()
+
+
+def test_predictions_are_a_table_for_each_task(data, tmp_path):
+    found = evaluate(SUITE, [entrant(ColourEmbedder), entrant(ConstantEmbedder)], data)
+    paths = write_predictions(found.outcomes, tmp_path / "predictions")
+    assert {path.stem for path in paths} == {"text_to_image", "image_to_text", "zero_shot", "corruptions"}
+    rows = pq.read_table(tmp_path / "predictions" / "zero_shot.parquet").to_pylist()
+    assert len(rows) == 2 * len(data)
+    assert {(r["model"], r["expected"] == r["predicted"]) for r in rows if r["acc@1"]} == {("colours", True)}
