@@ -49,6 +49,9 @@ class CountingEmbedder(ColourEmbedder):
 class ConstantEmbedder(ColourEmbedder):
     """To it everything is the same."""
 
+    def __init__(self, name: str = "constant"):
+        super().__init__(name)
+
     def embed_images(self, pictures):
         return _unit(np.full((len(pictures), 3), 128, np.float32))
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from diptych.data import pictograms
+from diptych.evaluation.suite import DECIDING, HEADLINES
 from diptych.recipes.family.config import DataConfig, Recipe, Stage
 from diptych.recipes.reproduce.table import EXPERIMENTS
+from diptych.recipes.suites import SUITES
 from diptych.recipes.table import FAMILY
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +59,21 @@ def test_every_recipe_and_every_field_is_in_the_training_guide():
     assert all(f"`{field.name}`" in text for kind in (Recipe, Stage, DataConfig) for field in dataclasses.fields(kind))
     claims = (ROOT / "docs/reproduce.md").read_text(encoding="utf-8")
     assert all(name in claims for name in EXPERIMENTS)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_comparing_guide(capsys):
+    [code] = blocks("docs/compare.md")
+    exec(compile(code, "docs/compare.md", "exec"), {})
+    name, value, low, high = capsys.readouterr().out.split()
+    assert name == "diptych-tiny" and float(low) < float(value) < float(high)
+
+
+def test_every_suite_and_its_tasks_are_in_the_comparing_guide():
+    text = (ROOT / "docs/compare.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in SUITES)
+    assert all(f"`{name}`" in text for name in DECIDING)
+    assert all(f"`{task}`" in text for task, _ in HEADLINES)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 import diptych
-from diptych.cli import collections, corpus, demo, evaluate, index, models, reproduce, search, serve, train
+from diptych.cli import collections, compare, corpus, demo, evaluate, index, models, reproduce, search, serve, train
 
 COMMANDS = {"index": index, "search": search, "serve": serve, "demo": demo, "collections": collections,
-            "corpus": corpus, "models": models, "train": train, "evaluate": evaluate,
+            "corpus": corpus, "models": models, "train": train, "evaluate": evaluate, "compare": compare,
             "reproduce": reproduce}
 
 

@@ -10,6 +10,7 @@ of a language and are left out. Skin tones have no captions: they are there for 
 from collections.abc import Sequence
 
 from diptych.data import pictograms
+from diptych.data.draws import uniform
 from diptych.evaluation.dataset import Caption, Dataset
 from diptych.inputs.text import clean
 
@@ -35,8 +36,9 @@ def open_pictograms(languages: Sequence[str] | None = None, every: int = 1) -> D
     labels = tuple(row["subgroup"].replace("-", " ") for row in rows)
     columns = {"vendor": [row["vendor"] for row in rows], "group": [row["group"] for row in rows],
                "concept": ["unseen" if row["split"] == "test_zeroshot" else "seen" for row in rows],
-               "family": [row["concept"] for row in rows], "gender": [row["gender"] or "" for row in rows],
-               "tone": [row["tone"] or "" for row in rows]}
+               "family": [names["en"].get(row["concept"], row["concept"]) for row in rows],
+               "gender": [row["gender"] or "" for row in rows],
+               "tone": ["mixed" if "+" in (row["tone"] or "") else row["tone"] or "" for row in rows]}
     build = pictograms.manifest().sha256
     return Dataset(
         name=NAME, sha256=f"{build}-{every}-{'+'.join(spoken)}", revision=build[:12],
@@ -82,9 +84,19 @@ def one_word_apart(true_of: dict[str, set[int]]) -> dict[str, tuple[tuple[str, s
             for other in alike:
                 if other != name and not true_of[name] & true_of[other]:
                     found.setdefault(name, []).append((_kind(name.split()[at], other.split()[at]), other))
-    return {name: tuple(sorted(set(others))) for name, others in found.items()}
+    return {name: tuple(_some(name, sorted(set(others)))) for name, others in found.items()}
 
 
+def _some(name: str, others: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """At most `MOST` of each kind, drawn by their names: there are dozens of buttons."""
+    drawn = sorted(others, key=lambda other: uniform(0, "negative", name, other[1]))
+    return sorted(other for kind in _KINDS_AND_OTHER for other in [o for o in drawn if o[0] == kind][:MOST])
+
+
+MOST = 3
+"""Negatives of a name and kind."""
+
+_OTHER = "other word"
 _KINDS = {
     "gender": {"man", "woman", "person", "men", "women", "people", "boy", "girl", "prince", "princess"},
     "colour": {"red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white", "pink", "grey"},
@@ -92,9 +104,12 @@ _KINDS = {
 }
 
 
+_KINDS_AND_OTHER = (*_KINDS, _OTHER)
+
+
 def _kind(word: str, other: str) -> str:
     plain = {word.strip(":,()").lower(), other.strip(":,()").lower()}
-    return next((kind for kind, words in _KINDS.items() if plain <= words), "other word")
+    return next((kind for kind, words in _KINDS.items() if plain <= words), _OTHER)
 
 
 def _said(name: str) -> str:

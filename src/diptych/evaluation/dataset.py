@@ -4,8 +4,8 @@ One form for a folder, a table, shards and the bundled corpus. Which tasks it al
 captions, captions with a hard negative, columns to slice by.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +56,17 @@ class Dataset:
         """For people."""
         return {"pictures": len(self.ids), "captions": len(self.captions), "classes": len(self.classes),
                 "languages": len(self.languages)}
+
+
+def subset(data: Dataset, numbers: Sequence[int]) -> Dataset:
+    """The data set of these pictures alone, in this order. Captions that are left without a picture go, and classes
+    without one."""
+    new = {old: number for number, old in enumerate(numbers)}
+    captions = [replace(c, pictures=tuple(new[p] for p in c.pictures if p in new)) for c in data.captions]
+    labels = tuple(data.labels[i] for i in numbers)
+    first: dict[int, int] = {}
+    return replace(
+        data, ids=tuple(data.ids[i] for i in numbers), read=lambda i: data.read(numbers[i]), labels=labels,
+        classes=tuple(c for c in data.classes if c in set(labels)), captions=tuple(c for c in captions if c.pictures),
+        columns={name: tuple(values[i] for i in numbers) for name, values in data.columns.items()},
+        same=tuple(first.setdefault(data.same[i], number) for number, i in enumerate(numbers)) if data.same else ())

@@ -6,6 +6,7 @@ what a bootstrap does, and for a part of the samples, which is what a slice is.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -35,7 +36,7 @@ class Outcome:
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
     groups: Sequence[str] | None = None
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    details: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    details: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
     lower: frozenset[str] = frozenset()
 

@@ -109,7 +109,8 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How it came about. `seconds` is by phase, `versions` by package."""
+    """How it came about. `seconds` is by phase, `versions` by package; `left_out` says which tasks could not be run,
+    and why."""
 
     created: str
     seed: int
@@ -117,6 +118,7 @@ class Provenance:
     versions: Mapping[str, str]
     hardware: str
     seconds: Mapping[str, float]
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from diptych.core import telemetry
 from diptych.core.errors import DiptychError, PictureError
 from diptych.core.files import atomic_write, home, sha256_bytes, write_text
 from diptych.core.types import Embedder, Picture
-from diptych.evaluation.dataset import Dataset
+from diptych.evaluation.dataset import Dataset, subset
 from diptych.evaluation.embedded import Embedded
 from diptych.inputs.image import decode
 
@@ -60,41 +60,34 @@ def embed_dataset(embedder: Embedder, data: Dataset, runtime: str) -> Pictures:
 
 
 def without(data: Dataset, broken: dict[int, str]) -> tuple[Dataset, Int[np.ndarray, " kept"]]:
-    """The data set without those pictures, which are listed as skipped, and the numbers of those that stay. Captions
-    that are left without a picture go too. ValueError when nothing is left."""
-    kept = np.array([i for i in range(len(data)) if i not in broken], dtype=np.int64)
-    if not len(kept):
+    """The data set without those pictures, which are listed as skipped, and the numbers of those that stay. ValueError
+    when nothing is left."""
+    kept = [i for i in range(len(data)) if i not in broken]
+    if not kept:
         raise ValueError(f"no picture of {data.name} can be decoded; the first says: {next(iter(broken.values()))}")
-    if not broken:
-        return data, kept
-    new = {int(old): number for number, old in enumerate(kept)}
-    captions = [replace(c, pictures=tuple(new[p] for p in c.pictures if p in new)) for c in data.captions]
-    labels = tuple(data.labels[i] for i in kept)
-    first: dict[int, int] = {}
-    return replace(
-        data, ids=tuple(data.ids[i] for i in kept), read=lambda i: data.read(int(kept[i])), labels=labels,
-        classes=tuple(c for c in data.classes if c in set(labels)), captions=tuple(c for c in captions if c.pictures),
-        columns={name: tuple(values[i] for i in kept) for name, values in data.columns.items()},
-        same=tuple(first.setdefault(data.same[i], number) for number, i in enumerate(kept)) if data.same else (),
-        skipped=(*data.skipped, *((data.ids[i], reason) for i, reason in sorted(broken.items())))), kept
+    told = tuple((data.ids[i], reason) for i, reason in sorted(broken.items()))
+    return replace(subset(data, kept), skipped=(*data.skipped, *told)), np.array(kept, np.int64)
 
 
 def embedded(embedder: Embedder, data: Dataset, images: Float[np.ndarray, "pictures dim"], runtime: str) -> Embedded:
     """What a task is given: these vectors, and texts that are embedded once."""
     folder, known = _folder(embedder, data, runtime), dict[str, np.ndarray]()
 
+    def kept_texts(part: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
+        kept = folder / f"texts-{sha256_bytes(json.dumps(part).encode())[:24]}.npy"
+        if not kept.exists():
+            vectors = embedder.embed_texts(part)
+            _check(vectors, embedder)
+            _save(kept, vectors)
+        return np.load(kept)
+
     def texts(wanted: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
-        new = [text for text in dict.fromkeys(wanted) if text not in known]
-        with telemetry.progress(f"{embedder.spec.name}: texts", len(new), "texts") as bar:
-            for start in range(0, len(new), BLOCK * 4):
-                part = new[start : start + BLOCK * 4]
-                kept = folder / f"texts-{sha256_bytes(json.dumps(part).encode())[:24]}.npy"
-                if not kept.exists():
-                    vectors = embedder.embed_texts(part)
-                    _check(vectors, embedder)
-                    _save(kept, vectors)
-                known.update(zip(part, np.load(kept), strict=True))
-                bar.advance(len(part))
+        if new := [text for text in dict.fromkeys(wanted) if text not in known]:
+            with telemetry.progress(f"{embedder.spec.name}: texts", len(new), "texts") as bar:
+                for start in range(0, len(new), BLOCK * 4):
+                    part = new[start : start + BLOCK * 4]
+                    known.update(zip(part, kept_texts(part), strict=True))
+                    bar.advance(len(part))
         return np.stack([known[text] for text in wanted]) if wanted else np.zeros((0, embedder.spec.dim), np.float32)
 
     return Embedded(spec=embedder.spec, data=data, images=images, texts=texts, pictures=embedder.embed_images,

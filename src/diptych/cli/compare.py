@@ -1,0 +1,89 @@
+"""Compare models on your own pictures, with intervals, tests and costs, in one report.
+
+  diptych compare diptych-tiny runs/siglip/model --on pictograms --open
+  diptych compare A B C --on pairs.parquet --languages en,de --to reports/shop
+  diptych compare A B --on photos/ --suite quick            folders are classes, text files beside pictures captions
+  diptych compare A B --on 'shards/{000..009}.tar' --limit 5000 --label species
+  diptych compare A --on pairs.csv --set corruptions.pictures=300 --set queries=null
+
+Killed and run again, it goes on: pictures and texts are embedded once. docs/compare.md explains every figure.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "which model should I use? quality with intervals, robustness, fairness and cost on your own data"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which models, on what, where to."""
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="names, folders or files of models")
+    parser.add_argument("--on", required=True, metavar="DATASET",
+                        help="a folder, CSV, TSV, JSONL, Parquet, tars ({000..127}, *; s3://…), or pictograms")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="folder of the report (default reports/DATASET)")
+    parser.add_argument("--suite", default="standard", help="quick, standard (default) or full")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
+                        help="change a setting of the suite, e.g. corruptions.pictures=300; may be repeated")
+    parser.add_argument("--languages", metavar="LIST", help="captions in these languages alone, e.g. en,de")
+    parser.add_argument("--limit", type=int, metavar="N", help="draw so many pictures")
+    parser.add_argument("--label", metavar="COLUMN", help="column of classes (default: label, class, category …)")
+    parser.add_argument("--caption", metavar="COLUMN", help="column of captions (default: caption, text, title …)")
+    parser.add_argument("--language", metavar="COLUMN", help="column of the captions' language (default: language)")
+    parser.add_argument("--split", metavar="COLUMN", help="column of train, val and test (default: split)")
+    parser.add_argument("--group", action="append", default=[], metavar="COLUMN", dest="groups",
+                        help="column of groups: the worst one and the gap between them; may be repeated")
+    parser.add_argument("--show", action="store_true", help="print the suite as JSON and stop")
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    parser.add_argument("--open", action="store_true", help="open the report in a browser")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, write the report, print the verdict and where the report is."""
+    import difflib
+    from dataclasses import replace
+
+    from diptych import workbench
+    from diptych.core.config import override, to_json
+    from diptych.evaluation.predictions import write_predictions
+    from diptych.evaluation.report import charts, record, words
+    from diptych.evaluation.report.files import write_report
+    from diptych.evaluation.sets import Columns
+    from diptych.recipes.suites import SUITES
+
+    if args.suite not in SUITES:
+        near = difflib.get_close_matches(args.suite, SUITES, n=1, cutoff=0.0)
+        raise ValueError(f"no suite {args.suite!r}; the nearest is {near[0]!r} (there are: {', '.join(SUITES)})")
+    suite = override(SUITES[args.suite](), args.assignments)
+    suite = replace(suite, groups=(*suite.groups, *args.groups))
+    if args.show:
+        sys.stdout.write(to_json(suite))
+        return 0
+    charts.require()  # told before the work, not after it
+    columns = Columns(label=args.label, caption=args.caption, language=args.language, split=args.split)
+    languages = [code.strip() for code in args.languages.split(",")] if args.languages else None
+    found = workbench.compare(args.models, args.on, suite=suite, languages=languages, columns=columns, limit=args.limit)
+    folder = args.to or Path("reports") / _name(args.on)
+    write_predictions(found.outcomes, folder / "predictions")
+    report = write_report(found.comparison, folder)
+    comparison = found.comparison
+    if args.json:
+        sys.stdout.write(record.to_json(comparison))
+    else:
+        for sentence in comparison.sentences:
+            print(sentence)
+        for figure in comparison.figures:
+            if (figure.task, figure.name) == comparison.headline and not figure.slice:
+                print(f"  {figure.model:40} {words.with_interval(figure)}")
+        print(report)
+    if args.open:
+        import webbrowser
+
+        webbrowser.open(report.resolve().as_uri())
+    return 0
+
+
+def _name(on: str) -> str:
+    """A folder's name for a data set's path or pattern."""
+    stem = Path(on.rstrip("/")).name.split(".")[0]
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "data"

@@ -1,0 +1,46 @@
+"""Evaluation suites by name: `diptych compare … --suite quick`. What the data do not allow is left out with its reason.
+
+`standard` decides between models in minutes on two cores; `quick` shows in a minute what there is; `full` has every
+corruption at every severity, more pictures and few-shot probes.
+"""
+
+from collections.abc import Callable
+
+from diptych.evaluation.compositional import CompositionalConfig
+from diptych.evaluation.duplicates import DuplicatesConfig
+from diptych.evaluation.efficiency import EfficiencyConfig
+from diptych.evaluation.fairness import BiasConfig, SkewConfig
+from diptych.evaluation.probes import FewShotConfig, LinearProbeConfig, NeighboursConfig
+from diptych.evaluation.retrieval import RetrievalConfig
+from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig
+from diptych.evaluation.suite import Suite
+from diptych.evaluation.zero_shot import ZeroShotConfig
+
+
+def quick() -> Suite:
+    """Retrieval, zero-shot, hard negatives, and what it costs."""
+    return Suite(
+        name="quick", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
+        efficiency=EfficiencyConfig(rounds=5, budget_s=20.0), draws=500)
+
+
+def standard() -> Suite:
+    """What decides between models."""
+    return Suite(
+        name="standard", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
+        neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(), skew=SkewConfig(), bias=BiasConfig(),
+        queries=QueriesConfig(), corruptions=CorruptionsConfig(), duplicates=DuplicatesConfig(),
+        efficiency=EfficiencyConfig(rounds=10, budget_s=60.0))
+
+
+def full() -> Suite:
+    """Everything, with more samples."""
+    return Suite(
+        name="full", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(templates="clip80"),
+        compositional=CompositionalConfig(), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
+        few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(), queries=QueriesConfig(queries=5000),
+        corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),
+        efficiency=EfficiencyConfig(), draws=2000)
+
+
+SUITES: dict[str, Callable[[], Suite]] = {"quick": quick, "standard": standard, "full": full}

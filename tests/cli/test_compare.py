@@ -1,0 +1,42 @@
+"""`diptych compare` on a folder of one's own, and what it says of mistakes."""
+
+import json
+
+import pytest
+
+from coloured import classes
+from diptych.cli.main import main
+
+
+@pytest.mark.slow
+def test_a_report_on_a_folder(tmp_path, capsys):
+    folder = classes(tmp_path / "pictures", each=4)
+    (folder / "red" / "broken.png").write_bytes(b"no picture")
+    command = ["compare", "diptych-tiny", "--on", str(folder), "--suite", "quick", "--to", str(tmp_path / "report"),
+               "--set", "efficiency.least=1", "--set", "efficiency.rounds=1", "--set", "draws=200"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "diptych-tiny reaches" in out and str(tmp_path / "report" / "report.html") in out
+    said = json.loads((tmp_path / "report" / "comparison.json").read_text())
+    assert said["data"]["counts"]["classes"] == 8 and said["data"]["skipped"][0][0] == "red/broken.png"
+    assert (tmp_path / "report" / "predictions" / "zero_shot.parquet").exists()
+    assert main([*command, "--json"]) == 0 and json.loads(capsys.readouterr().out)["headline"] == ["zero_shot", "acc@1"]
+
+
+def test_the_suite_can_be_seen(capsys):
+    assert main(["compare", "diptych-tiny", "--on", "x", "--set", "queries=null", "--show"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["name"] == "standard" and said["queries"] is None and said["corruptions"]["pictures"] == 100
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["diptych-tiny", "--on", "nowhere.csv"], "nowhere.csv"),
+    (["diptych-tinny", "--on", "pictograms"], "the nearest is 'diptych-tiny'"),
+    (["diptych-tiny", "--on", "pictograms", "--suite", "quik"], "the nearest is 'quick'"),
+    (["diptych-tiny", "--on", "pictograms", "--set", "corruption.pictures=3"], "corruptions"),
+    (["diptych-tiny", "--on", "pictograms", "--languages", "en,xx"], "no language 'xx'"),
+    (["diptych-tiny", "--on", "pictograms", "--limit", "1"], "limit is at least 2"),
+])
+def test_mistakes_are_told(arguments, says, capsys):
+    assert main(["compare", *arguments]) in (1, 2)
+    assert says in capsys.readouterr().err
