@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diptych.core.types import Embedder, Pair, Skipped
     from diptych.data.sources import Source
     from diptych.evaluation.dataset import Dataset
+    from diptych.evaluation.selection import Choice, Needs
     from diptych.evaluation.sets import Columns
     from diptych.evaluation.suite import Entrant, Evaluated, Suite
     from diptych.index.jobs import IndexReport
@@ -255,3 +256,22 @@ def _short(name: str) -> str:
         return name
     *_, parent, last = ("", *Path(name).expanduser().resolve().parts)
     return parent if last == "model" else last
+
+
+def recommend(needs: "Needs", reports: str | Path = "reports") -> "list[Choice]":
+    """The catalogue's and this machine's models by whether they meet the needs, the best first. What was measured here
+    comes from the comparisons below `reports`. ModelNotFound for a language that no model knows."""
+    from diptych.core.errors import ModelNotFound
+    from diptych.evaluation.report.record import from_json
+    from diptych.evaluation.selection import Candidate, choose, measured_in
+    from diptych.models.checkpoints import catalog, folders
+
+    files = sorted(Path(reports).rglob("comparison.json"))
+    measured = measured_in([from_json(path.read_text(encoding="utf-8")) for path in files])
+    own = [_find(name).entry for name in folders.local_models() if catalog.find(name) is None]
+    candidates = [Candidate(name=entry.name, languages=entry.languages, weights_bytes=4 * entry.parameters,
+                            published=entry.score(catalog.IMAGENET), measured=measured.get(entry.name))
+                  for entry in (*catalog.CATALOGUE, *own)]
+    if unknown := set(needs.languages) - {code for one in candidates for code in one.languages}:
+        raise ModelNotFound(f"no model knows {', '.join(sorted(unknown))}; languages are codes such as en, de, ko")
+    return choose(candidates, needs)

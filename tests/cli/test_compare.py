@@ -5,7 +5,9 @@ import json
 import pytest
 
 from coloured import classes
+from comparisons import comparison
 from diptych.cli.main import main
+from diptych.evaluation.report import record
 
 
 @pytest.mark.slow
@@ -29,7 +31,25 @@ def test_the_suite_can_be_seen(capsys):
     assert said["name"] == "standard" and said["queries"] is None and said["corruptions"]["pictures"] == 100
 
 
+def test_a_recommendation_tells_measured_from_published(tmp_path, capsys):
+    made = comparison()
+    (tmp_path / "reports" / "a").mkdir(parents=True)
+    (tmp_path / "reports" / "a" / "comparison.json").write_text(record.to_json(made))
+    ask = ["compare", "--recommend", "--to", str(tmp_path / "reports")]
+    assert main([*ask, "--languages", "ko,en", "--max-memory-gb", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("published: ImageNet" in line and "memory not measured here" in line for line in lines)
+    assert lines[0].startswith(("fits", "unknown")) and "models do not fit" in lines[-1]
+    assert main([*ask, "--json"]) == 0
+    said = {one["candidate"]["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert said["diptych-tiny"]["candidate"]["measured"]["data"] == made.data.name
+    assert main([*ask, "--languages", "xx"]) == 1 and "no model knows xx" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "says"), [
+    (["diptych-tiny"], "which models, on what?"),
+    (["diptych-tiny", "--recommend"], "leave the models out"),
+    (["--recommend", "--max-memory-gb", "0"], "must be above 0"),
     (["diptych-tiny", "--on", "nowhere.csv"], "nowhere.csv"),
     (["diptych-tinny", "--on", "pictograms"], "the nearest is 'diptych-tiny'"),
     (["diptych-tiny", "--on", "pictograms", "--suite", "quik"], "the nearest is 'quick'"),

@@ -5,6 +5,7 @@
   diptych compare A B --on photos/ --suite quick            folders are classes, text files beside pictures captions
   diptych compare A B --on 'shards/{000..009}.tar' --limit 5000 --label species
   diptych compare A --on pairs.csv --set corruptions.pictures=300 --set queries=null
+  diptych compare --recommend --languages ko,en --max-latency-ms 20 --max-memory-gb 2
 
 Killed and run again, it goes on: pictures and texts are embedded once. docs/compare.md explains every figure.
 """
@@ -16,10 +17,14 @@ from pathlib import Path
 HELP = "which model should I use? quality with intervals, robustness, fairness and cost on your own data"
 
 
+SHOWN = 20
+"""Models that --recommend prints."""
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which models, on what, where to."""
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="names, folders or files of models")
-    parser.add_argument("--on", required=True, metavar="DATASET",
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="names, folders or files of models")
+    parser.add_argument("--on", metavar="DATASET",
                         help="a folder, CSV, TSV, JSONL, Parquet, tars ({000..127}, *; s3://…), or pictograms")
     parser.add_argument("--to", type=Path, metavar="DIR", help="folder of the report (default reports/DATASET)")
     parser.add_argument("--suite", default="standard", help="quick, standard (default) or full")
@@ -36,6 +41,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show", action="store_true", help="print the suite as JSON and stop")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     parser.add_argument("--open", action="store_true", help="open the report in a browser")
+    parser.add_argument("--recommend", action="store_true",
+                        help="instead: which models of the catalogue meet the needs, by earlier comparisons (in --to, "
+                        "default reports/) and by what is published")
+    parser.add_argument("--max-latency-ms", type=float, metavar="MS", help="with --recommend: of one picture")
+    parser.add_argument("--max-memory-gb", type=float, metavar="GB", help="with --recommend: of a process")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +61,11 @@ def run(args: argparse.Namespace) -> int:
     from diptych.evaluation.sets import Columns
     from diptych.recipes.suites import SUITES
 
+    languages = [code.strip() for code in args.languages.split(",")] if args.languages else None
+    if args.recommend:
+        return _recommend(args, tuple(languages or ()))
+    if not args.models or not args.on:
+        raise ValueError("which models, on what? `diptych compare MODEL… --on DATASET`, or --recommend")
     if args.suite not in SUITES:
         near = difflib.get_close_matches(args.suite, SUITES, n=1, cutoff=0.0)
         raise ValueError(f"no suite {args.suite!r}; the nearest is {near[0]!r} (there are: {', '.join(SUITES)})")
@@ -61,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     charts.require()  # told before the work, not after it
     columns = Columns(label=args.label, caption=args.caption, language=args.language, split=args.split)
-    languages = [code.strip() for code in args.languages.split(",")] if args.languages else None
     found = workbench.compare(args.models, args.on, suite=suite, languages=languages, columns=columns, limit=args.limit)
     folder = args.to or Path("reports") / _name(args.on)
     write_predictions(found.outcomes, folder / "predictions")
@@ -80,6 +94,38 @@ def run(args: argparse.Namespace) -> int:
         import webbrowser
 
         webbrowser.open(report.resolve().as_uri())
+    return 0
+
+
+def _recommend(args: argparse.Namespace, languages: tuple[str, ...]) -> int:
+    """Print the models that fit, and those of which too little is known."""
+    from diptych import workbench
+    from diptych.core.config import to_json
+    from diptych.evaluation.report import words
+    from diptych.evaluation.selection import Needs
+
+    if args.models:
+        raise ValueError("--recommend looks at the whole catalogue; leave the models out")
+    latency, memory = args.max_latency_ms, args.max_memory_gb
+    needs = Needs(languages=languages, max_latency_s=None if latency is None else latency / 1e3,
+                  max_memory=None if memory is None else round(memory * 1e9))
+    choices = workbench.recommend(needs, args.to or "reports")
+    if args.json:
+        sys.stdout.write("[" + ",".join(to_json(choice) for choice in choices) + "]\n")
+        return 0
+    told = {True: "fits", None: "unknown"}
+    for choice in [choice for choice in choices if choice.fits is not False][:SHOWN]:
+        one = choice.candidate
+        if one.measured:
+            figure = one.measured.figure
+            quality = f"measured here: {words.with_interval(figure)} {figure.name} on {one.measured.data}"
+        else:
+            quality = "published: " + ("no result" if one.published is None else f"ImageNet {one.published:.1f}%")
+        why = f" ({'; '.join(choice.reasons)})" if choice.reasons else ""
+        print(f"{told[choice.fits]:8} {one.name:44} {quality}{why}")
+    left = sum(choice.fits is False for choice in choices)
+    print(f"{left} of {len(choices)} models do not fit; --json says why of each. What is unknown is measured by "
+          "`diptych compare MODEL --on DATASET`.")
     return 0
 
 

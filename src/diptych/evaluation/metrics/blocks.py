@@ -20,7 +20,8 @@ SLAB = 128
 CROWD = 64
 """A row or column with more thresholds than this is sorted; with fewer, comparing it with each is quicker."""
 
-_Found = list[tuple[slice, np.ndarray]]
+_Found = list[tuple[int, slice, np.ndarray]]
+"""Of the queries (0) or the items (1): where thresholds lie, and how many scores of a block are below each."""
 
 
 def count_lower(
@@ -46,12 +47,15 @@ def count_lower(
                 scores = some @ columns.take(items, left, right).T
                 pairs = slice(*np.searchsorted(cell, [number, number + 1]))
                 scores[row[pairs] - top, column[pairs] - left] = -np.inf
-                slabs = [pool.submit(_compare, scores[a:b], rows, top + a, columns, left)
+                tasks = [pool.submit(_compare, scores[a:b], rows, top + a, columns, left)
                          for a, b in pairwise(edges(bottom - top, SLAB))]
-                for slab in slabs:
-                    for counts, found in zip(lower, slab.result(), strict=True):
-                        for at, below in found:
-                            counts[at] += below
+                tasks += [pool.submit(_sort, scores[a:b], rows, top + a, 0)
+                          for a, b in pairwise(edges(rows.crowd_in(top, bottom), SLAB))]
+                tasks += [pool.submit(_sort, scores.T[a:b], columns, left + a, 1)
+                          for a, b in pairwise(edges(columns.crowd_in(left, right), SLAB))]
+                for task in tasks:
+                    for side, at, below in task.result():
+                        lower[side, at] += below
     return _by_pair(lower[0], rows), _by_pair(lower[1], columns)
 
 
@@ -83,6 +87,9 @@ class _Side:
     def take(self, vectors: Float[np.ndarray, "vectors dim"], start: int, stop: int) -> Float[np.ndarray, "some dim"]:
         return vectors[start:stop] if self.order is None else vectors[self.order[start:stop]]
 
+    def crowd_in(self, start: int, stop: int) -> int:
+        return max(0, min(stop, len(self.crowded) - 1) - start)
+
 
 def _side(owner: Int[np.ndarray, " pairs"], count: int, threshold: Float[np.ndarray, " pairs"]) -> _Side:
     held = np.bincount(owner, minlength=count)
@@ -105,29 +112,28 @@ def _side(owner: Int[np.ndarray, " pairs"], count: int, threshold: Float[np.ndar
                  threshold=threshold[pair].astype(np.float32), crowded=crowded, slots=slots)
 
 
-def _compare(scores: Float[np.ndarray, "rows columns"], rows: _Side, top: int, columns: _Side, left: int
-             ) -> tuple[_Found, _Found]:
-    return _lower(scores, rows, top, 1), _lower(scores, columns, left, 0)
-
-
-def _lower(scores: Float[np.ndarray, "rows columns"], side: _Side, first: int, axis: int) -> _Found:
-    """Where thresholds lie and how many scores along the axis are below them, for a side's vectors from `first` on."""
-    last, crowd, found = first + scores.shape[1 - axis], len(side.crowded) - 1, _Found()
-    for at in range(first, min(last, crowd)):
-        mine = slice(side.crowded[at], side.crowded[at + 1])
-        found.append((mine, np.searchsorted(np.sort(scores.take(at - first, 1 - axis)), side.threshold[mine])))
-    begin = max(first, crowd)
-    for shift, end in side.slots:
-        if end <= begin:
-            break
-        mine, stop = slice(begin + shift, min(last, end) + shift), min(last, end) - first
-        if axis:
-            low = scores[begin - first : stop] < side.threshold[mine, None]
-        else:
-            low = scores[:, begin - first : stop] < side.threshold[mine]
-        # a byte a score, added up as it is: numpy is ten times slower at counting truths along an axis
-        found.append((mine, low.view(np.uint8).sum(axis, np.uint8 if low.shape[axis] < 256 else np.uint16)))
+def _compare(scores: Float[np.ndarray, "rows columns"], rows: _Side, top: int, columns: _Side, left: int) -> _Found:
+    """Of the vectors from those positions on that are not crowded."""
+    found = _Found()
+    for number, side, first in ((0, rows, top), (1, columns, left)):
+        crowd, last = len(side.crowded) - 1, first + scores.shape[number]
+        begin = max(first, crowd)
+        for shift, end in side.slots:
+            if end <= begin:
+                break
+            some, at = slice(begin - first, min(last, end) - first), slice(begin + shift, min(last, end) + shift)
+            low = scores[some] < side.threshold[at, None] if side is rows else scores[:, some] < side.threshold[at]
+            # a byte a score, added up as it is: numpy is ten times slower at counting truths along an axis
+            along = 1 - number
+            found.append((number, at, low.view(np.uint8).sum(along, np.uint8 if low.shape[along] < 256 else np.uint16)))
     return found
+
+
+def _sort(scores: Float[np.ndarray, "vectors others"], side: _Side, first: int, number: int) -> _Found:
+    """Of crowded vectors from that position on."""
+    return [(number, slice(*side.crowded[at : at + 2]), np.searchsorted(
+        ordered, side.threshold[side.crowded[at] : side.crowded[at + 1]]))
+            for at, ordered in enumerate(np.sort(scores, axis=1), first)]
 
 
 def _by_pair(lower: Int[np.ndarray, " pairs"], side: _Side) -> Int[np.ndarray, " pairs"]:

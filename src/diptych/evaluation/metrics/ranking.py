@@ -57,13 +57,13 @@ def relevant_ranks(
 ) -> tuple[Ranks, Ranks]:
     """Of unit vectors and of pairs that belong together: the ranks of items for their queries, and those of queries for
     their items, from one product. Before a relevant item stand the better relevant ones and every other item that
-    scores higher or the same. An item in no pair is in the way of others and asks nothing itself.
+    scores higher or the same. An item in no pair is in the way of others and asks nothing: it has no ranks.
 
     Items with the same number in `same` are one answer (pictures with the same pixels): the first of them stands for
     all, what is relevant to one is to each, and each asks for itself.
 
-    Time is that of the product, memory a block's and some 100 bytes a pair; `block` changes neither ranks nor, near the
-    default, the time. ValueError for vectors that are not finite or not of unit length, of two widths, a pair that is
+    The time is little more than the product's. Memory is a block, some 200 bytes a pair, and with `same` a copy of the
+    items. `block` does not change ranks. ValueError for vectors that are not finite or not of unit length, of two widths, a pair that is
     given twice or names what is not there, and a query in no pair.
     """
     queries, items = _checked(queries, items)
@@ -77,7 +77,7 @@ def relevant_ranks(
         query, item = np.divmod(np.unique(query.astype(np.int64) * len(first) + number[item]), len(first))
     score = np.concatenate([
         np.einsum("pd,pd->p", queries[query[start:stop]], items[item[start:stop]], dtype=np.float64)
-        for start, stop in pairwise(edges(len(query), 1 << 14))])
+        for start, stop in pairwise(edges(len(query), 1 << 11))])
     below = count_lower(queries, items, query, item, score - max(TIE, 2 * _rounding(queries, items, block)), block)
     there = _ranks(query, item, score, len(items) - below[0], len(queries))
     back = _ranks(item, query, score, len(queries) - below[1], len(items))
