@@ -63,8 +63,10 @@ def relevant_ranks(
     all, what is relevant to one is to each, and each asks for itself.
 
     The time is little more than the product's. Memory is a block, some 200 bytes a pair, and with `same` a copy of the
-    items. `block` does not change ranks. ValueError for vectors that are not finite or not of unit length, of two widths, a pair that is
-    given twice or names what is not there, and a query in no pair.
+    items. `block` does not change ranks.
+
+    ValueError for vectors that are not finite or not of unit length, of two widths, a pair that is given twice or names
+    what is not there, and a query in no pair.
     """
     queries, items = _checked(queries, items)
     _check_pairs(query, item, len(queries), len(items))
