@@ -31,6 +31,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from diptych.evaluation.metrics.detection import wilson
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.resample import FEWEST, Drawn, parts, resample
 from diptych.evaluation.result import Figure
@@ -51,7 +52,7 @@ def interval(drawn: Drawn) -> tuple[float, float]:
     if not drawn.share:
         return low, high
     share = min(max(drawn.value, 0.0), 1.0)
-    below, above = _wilson(share, share * (1 - share) / error**2 if error and 0 < share < 1 else drawn.units, t)
+    below, above = wilson(share, share * (1 - share) / error**2 if error and 0 < share < 1 else drawn.units, t)
     return max(min(low, below), 0.0), min(max(high, above), 1.0)
 
 
@@ -87,10 +88,3 @@ def _level(z: float, skew: float) -> float:
     """Which quantile of the draws: BCa's formula with both constants equal."""
     moved = skew + z
     return NORMAL.cdf(skew + moved / (1 - skew * moved) if skew * moved < 1 else math.copysign(math.inf, z))
-
-
-def _wilson(share: float, count: float, t: float) -> tuple[float, float]:
-    scale = 1 + t**2 / count
-    centre = (share + t**2 / (2 * count)) / scale
-    half = t / scale * math.sqrt(share * (1 - share) / count + t**2 / (4 * count**2))
-    return centre - half, centre + half

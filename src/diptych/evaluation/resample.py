@@ -82,10 +82,14 @@ class Resample:
                 for drawn, of, count in zip(draws.T, sums.T, counts.T, strict=True)]
 
     def statistic(self, statistic: Statistic) -> Drawn:
-        """A statistic of the part."""
+        """A statistic of the part. Where it is NaN, such as a mean over languages of one language, nothing is drawn."""
         inside = self.unit >= 0
+        value = statistic(inside.astype(float))
+        units, count = self.weights.shape[1], int(inside.sum())
+        if math.isnan(value):
+            return Drawn(value=value, units=units, count=count, draws=np.full(len(self.weights), np.nan))
         weights = np.pad(self.weights, ((0, 0), (0, 1)))  # −1 is the last column: no weight
-        return Drawn(value=statistic(inside.astype(float)), units=self.weights.shape[1], count=int(inside.sum()),
+        return Drawn(value=value, units=units, count=count,
                      draws=np.array([statistic(draw[self.unit]) for draw in weights]))
 
 

@@ -117,23 +117,24 @@ class _Queries:
             statistics["mean_hit@1"] = lambda weights: _mean_of_means(values["hit@1"], number, len(spoken), weights)
         if "said" in self.details:
             said, right = (np.array(self.details[name], float) for name in ("said", "right"))
-            statistics["ece"] = lambda weights: calibration.ece(said, right, weights=weights)
-            statistics["brier"] = lambda weights: calibration.brier(said, right, weights=weights)
+            statistics["ece"] = calibration.weighted_ece(said, right)
+            values["brier"] = calibration.brier(said, right)
         return Outcome(
             task=task, ids=self.ids, values=values, statistics=statistics, groups=self.groups,
             slices=({"language": self.languages} if len(spoken) > 1 else {}) | dict(more),
             details=self.details | {"language": self.languages, "rank": joined(lambda ranks: ranks.first).tolist()},
-            lower=frozenset({"ece", "brier"} & statistics.keys()))
+            lower=frozenset({"ece", "brier"} & {*values, *statistics}))
 
 
 def _mean_of_means(
     values: Float[np.ndarray, " samples"], number: Int[np.ndarray, " samples"], count: int,
     weights: Float[np.ndarray, " samples"],
 ) -> float:
-    """Each language counts alike, however many captions it has; one that no sample was drawn of does not count."""
+    """Each language counts alike, however many captions it has; one that no sample was drawn of does not count. NaN of
+    fewer than two."""
     total = np.bincount(number, weights, count)
     drawn = total > 0
-    if not drawn.any():
+    if drawn.sum() < 2:
         return math.nan
     return float((np.bincount(number, weights * values, count)[drawn] / total[drawn]).mean())
 

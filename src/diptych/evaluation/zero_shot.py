@@ -70,12 +70,12 @@ def zero_shot(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
     best, confidence = np.concatenate(predicted), np.concatenate(said)
     values = {f"acc@{k}": np.concatenate(found).astype(np.float64) for k, found in hits.items()}
     right = values["acc@1"]
+    values["brier"] = calibration.brier(confidence, right)
     return Outcome(
         task=TASK, ids=[data.ids[picture] for picture in pictures], values=values,
         statistics={
             "mean_per_class_recall": lambda weights: classification.mean_per_class_recall(right, target, weights),
-            "ece": lambda weights: calibration.ece(confidence, right, weights=weights),
-            "brier": lambda weights: calibration.brier(confidence, right, weights=weights)},
+            "ece": calibration.weighted_ece(confidence, right)},
         groups=[str((data.same or range(len(data)))[picture]) for picture in pictures],
         slices=slices(data, pictures, without={COLUMN}),
         details={"expected": [data.labels[picture] for picture in pictures],

@@ -5,6 +5,7 @@ right is 0 or 1. `evaluation/calibration.py` fits such probabilities; here they 
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -58,11 +59,23 @@ def ece(
     return sum(one.weight * abs(one.said - one.right) for one in found) / total if total else math.nan
 
 
+def weighted_ece(
+    probability: Float[np.ndarray, " samples"], right: Float[np.ndarray, " samples"], count: int = 15
+) -> Callable[[Float[np.ndarray, " samples"]], float]:
+    """`ece` of bins of equal width as a function of the weights alone, for a bootstrap: a bin's share of the distance
+    is |Σ w (probability − right)| / Σ w, and which bin a sample is in does not change."""
+    number = np.minimum((probability.astype(np.float64) * count).astype(np.int64), count - 1)
+    distance = probability.astype(np.float64) - right
+
+    def weighted(weights: Float[np.ndarray, " samples"]) -> float:
+        total = float(weights.sum())
+        return float(np.abs(np.bincount(number, weights * distance, count)).sum()) / total if total > 0 else math.nan
+
+    return weighted
+
+
 def brier(
-    probability: Float[np.ndarray, " samples"], right: Float[np.ndarray, " samples"], *,
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> float:
-    """The mean squared distance of the probability from what came (Brier 1950). NaN without weight."""
-    weights = np.ones(len(probability)) if weights is None else weights
-    total = weights.sum()
-    return float(weights @ (probability.astype(np.float64) - right) ** 2 / total) if total > 0 else math.nan
+    probability: Float[np.ndarray, " samples"], right: Float[np.ndarray, " samples"]
+) -> Float[np.ndarray, " samples"]:
+    """The squared distance of each probability from what came; the mean is Brier's score (1950)."""
+    return (probability.astype(np.float64) - right) ** 2
