@@ -49,6 +49,7 @@ def interval(drawn: Drawn) -> tuple[float, float]:
     z = t * math.sqrt(drawn.units / (drawn.units - 1))
     skew = float(((draws - draws.mean()) ** 3).mean() / draws.std() ** 3) / 6 if error else 0.0
     low, high = np.quantile(draws, [_level(-z, skew), _level(z, skew)]).tolist()
+    low, high = min(low, drawn.value), max(high, drawn.value)  # a ratio's few, skewed draws may lie to one side of it
     if not drawn.share:
         return low, high
     share = min(max(drawn.value, 0.0), 1.0)
