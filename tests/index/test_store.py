@@ -121,7 +121,7 @@ def test_optimize_clears_old_versions_away(collection):
             writer.upsert([row(i)])
         writer.optimize()
     versions = list((collection.folder / f"{store.TABLE}.lance" / "_versions").iterdir())
-    assert collection.count() == 12 and len(versions) <= 2
+    assert collection.count() == 12 and len(versions) <= 4  # of more than 12; those of the last millisecond stay
 
 
 def test_a_reader_survives_that_its_version_is_cleared_away(collection):

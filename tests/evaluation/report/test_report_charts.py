@@ -71,5 +71,5 @@ def test_ticks_of_a_logarithmic_axis(low, high, ticks):
 
 def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypatch):
     monkeypatch.setattr(charts, "find_spec", lambda name: None)
-    with pytest.raises(DiptychError, match=r"altair and vl_convert: pip install 'diptych\[report\]'"):
+    with pytest.raises(DiptychError, match=r"altair and vl_convert: pip install 'diptych\[evaluate\]'"):
         charts.require()
