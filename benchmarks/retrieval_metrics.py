@@ -58,23 +58,16 @@ def product(captions: Vectors, pictures: Vectors, picture: np.ndarray) -> dict[s
 def clip_benchmark(captions: Vectors, pictures: Vectors, picture: np.ndarray) -> dict[str, float]:
     import torch
 
-    def recall_at_k(scores: torch.Tensor, positive_pairs: torch.Tensor, k: int) -> torch.Tensor:
-        texts, images = scores.shape
-        topk_indices = torch.topk(scores, k, dim=1)[1]
-        nb_positive = positive_pairs.sum(dim=1)
-        topk_indices_onehot = torch.nn.functional.one_hot(topk_indices, num_classes=images)
-        nb_true_positive = (topk_indices_onehot * positive_pairs.view(texts, 1, images)).sum(dim=(1, 2))
-        return nb_true_positive / nb_positive
-
-    def batchify(scores: torch.Tensor, positive_pairs: torch.Tensor, k: int) -> torch.Tensor:
-        return torch.cat([recall_at_k(scores[at : at + 64], positive_pairs[at : at + 64], k)
-                          for at in range(0, len(scores), 64)])
+    def hits(rows: torch.Tensor, true: torch.Tensor, k: int) -> torch.Tensor:
+        found = torch.nn.functional.one_hot(rows.topk(k, dim=1).indices, rows.shape[1])
+        return (found * true[:, None]).sum(dim=(1, 2)) > 0
 
     scores = torch.from_numpy(captions) @ torch.from_numpy(pictures).T
-    positive_pairs = torch.zeros_like(scores, dtype=torch.bool)
-    positive_pairs[torch.arange(len(scores)), torch.from_numpy(picture)] = True
-    sides = {"to picture": (scores, positive_pairs), "to text": (scores.T, positive_pairs.T)}
-    return {f"{way} hit@{k}": (batchify(*side, k) > 0).float().mean().item() for way, side in sides.items() for k in KS}
+    true = torch.zeros_like(scores, dtype=torch.bool)
+    true[torch.arange(len(scores)), torch.from_numpy(picture)] = True
+    return {f"{way} hit@{k}": torch.cat([hits(rows[at : at + 64], right[at : at + 64], k) for at in range(
+        0, len(rows), 64)]).float().mean().item()
+            for way, rows, right in (("to picture", scores, true), ("to text", scores.T, true.T)) for k in KS}
 
 
 SIDES: dict[str, Side] = {"the product": product, "ours": ours, "CLIP_benchmark": clip_benchmark}
