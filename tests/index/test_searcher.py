@@ -283,7 +283,8 @@ def test_a_large_collection_lags_behind_a_running_job(searcher, run, folder, pic
 
 
 def test_versions_cleared_away_in_the_middle_of_a_search(searcher, monkeypatch):
-    failures = iter([True, True, False, *[True] * 8])
+    failures = iter([True, True, False, *[True] * search._ATTEMPTS])
+    monkeypatch.setattr(search, "sleep", lambda _: None)
 
     def fetch(self, rows, columns, original=snapshot.Snapshot.fetch):
         if next(failures):

@@ -28,7 +28,8 @@ from diptych.inputs.image import PictureLike, as_picture
 
 T = TypeVar("T")
 
-_ATTEMPTS = 8
+_ATTEMPTS = 16
+_LONGEST_PAUSE_S = 0.5
 _LAST = 1e6  # more than any score: what is taken off a picture that shows what is excluded
 _SHOWN = ("id", "uri", "caption", "width", "height", "format")
 _RELOAD_SHARE = 10  # a large collection that is being written is loaded again after ten times as long as loading takes
@@ -223,7 +224,7 @@ class Searcher:
             try:
                 return look(attempt > 0)
             except StaleSnapshotError:
-                sleep(0.01 * attempt)
+                sleep(min(_LONGEST_PAUSE_S, 0.005 * 2**attempt))  # five seconds in all
         raise CollectionError(f"{self._collection.name} changes faster than it can be read; try again")
 
     def _embed_text(self, text: str) -> Float[np.ndarray, " dim"]:
