@@ -1,6 +1,7 @@
 """A whole suite on real files: the stronger model leads, the constant one is at chance, and nothing is done twice."""
 
 import functools
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -60,8 +61,6 @@ def test_what_the_data_do_not_allow_is_left_out_with_its_reason(tmp_path):
 
 
 def test_groups_have_a_worst_one(data):
-    from dataclasses import replace
-
     suite = replace(SUITE, groups=("label_kind",))
     with pytest.raises(ValueError, match="has no column 'label_kind'"):
         evaluate(suite, [entrant(ColourEmbedder)], data)
@@ -79,8 +78,6 @@ def test_models_of_one_name_are_refused(data):
 
 
 def test_a_second_run_embeds_nothing_again(data):
-    from dataclasses import replace
-
     suite = replace(SUITE, efficiency=None, corruptions=None)
     first, again = entrant(CountingEmbedder), entrant(CountingEmbedder)
     one, two = (evaluate(suite, [e], data).comparison for e in (first, again))

@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diptych.core import telemetry
@@ -184,8 +184,6 @@ def _merged(rows: Sequence[_Row]) -> tuple[list[_Row], list[tuple[tuple[str, str
 
 def _labelled_by_folder(rows: Sequence[_Row]) -> list[_Row]:
     """Pictures in folders: their name is the class, below train, val and test if there are such."""
-    from dataclasses import replace
-
     found = []
     for row in rows:
         *folders, _ = row.id.split("/")
