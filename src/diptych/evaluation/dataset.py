@@ -7,6 +7,14 @@ captions, captions with a hard negative, columns to slice by.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from jaxtyping import Float, Int
+
+from diptych.data.regions import Region
+
+IGNORED = 255
+"""In a mask: a pixel that nobody labelled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
@@ -20,6 +28,19 @@ class Caption:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Maps:
+    """What is known of single pixels, by a picture's number; a map may have another size than its picture.
+
+    `mask(i)` numbers what each pixel shows, by `things`, `IGNORED` where nobody says; `depth(i)` is how far away it is,
+    in metres, 0 where unknown. None: nothing of the kind is known.
+    """
+
+    things: tuple[str, ...] = ()
+    mask: Callable[[int], Int[np.ndarray, "height width"]] | None = None
+    depth: Callable[[int], Float[np.ndarray, "height width"]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """Pictures by number, each with a unique id, and what is known of them. `read(i)` gives picture i's encoded bytes
     or raises PictureError.
@@ -28,6 +49,9 @@ class Dataset:
     is called by language ("" is the language of the data). `columns` are other values of each picture, to slice by.
     `same` numbers pictures so that those with the same pixels have the same number: they are one answer. `skipped` are
     (id, reason) of what could not be used.
+
+    `maps` and `regions` (parts of pictures with what they show, by number) are what dense tasks and grounding look at;
+    `scenes` is a data set for these tasks alone, where the pictures themselves hold one thing each.
     """
 
     name: str
@@ -42,6 +66,9 @@ class Dataset:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     same: tuple[int, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    maps: Maps = field(default_factory=Maps)
+    regions: Mapping[int, tuple[Region, ...]] = field(default_factory=dict[int, tuple[Region, ...]])
+    scenes: "Dataset | None" = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,8 +92,11 @@ def subset(data: Dataset, numbers: Sequence[int]) -> Dataset:
     captions = [replace(c, pictures=tuple(new[p] for p in c.pictures if p in new)) for c in data.captions]
     labels = tuple(data.labels[i] for i in numbers)
     first: dict[int, int] = {}
+    mask, depth = data.maps.mask, data.maps.depth
+    maps = replace(data.maps, mask=mask and (lambda i: mask(numbers[i])), depth=depth and (lambda i: depth(numbers[i])))
     return replace(
-        data, ids=tuple(data.ids[i] for i in numbers), read=lambda i: data.read(numbers[i]), labels=labels,
+        data, maps=maps, regions={new[i]: parts for i, parts in data.regions.items() if i in new},
+        ids=tuple(data.ids[i] for i in numbers), read=lambda i: data.read(numbers[i]), labels=labels,
         classes=tuple(c for c in data.classes if c in set(labels)), captions=tuple(c for c in captions if c.pictures),
         columns={name: tuple(values[i] for i in numbers) for name, values in data.columns.items()},
         same=tuple(first.setdefault(data.same[i], number) for number, i in enumerate(numbers)) if data.same else ())

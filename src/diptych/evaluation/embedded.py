@@ -1,7 +1,7 @@
 """One model's vectors of one data set, and the ways to ask it for more. What every task is given."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -9,14 +9,31 @@ from jaxtyping import Float
 from diptych.core.types import EmbedderSpec, Picture
 from diptych.evaluation.dataset import Dataset
 
+Patches = Callable[[Sequence[Picture]], Sequence[Float[np.ndarray, "rows columns channels"]]]
+Heat = Callable[[Picture, str], Float[np.ndarray, "height width"]]
+Describe = Callable[[Sequence[Picture]], Sequence[str]]
 EmbedTexts = Callable[[Sequence[str]], Float[np.ndarray, "texts dim"]]
 EmbedPictures = Callable[[Sequence[Picture]], Float[np.ndarray, "pictures dim"]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Looks:
+    """What a model gives beside vectors; None: it cannot.
+
+    `patches` are a picture's features as a grid, `pooled` one feature of each picture in the same space as the patches
+    have, `heat` how well each place of a whole picture fits a text (at any resolution), `describe` a caption each.
+    """
+
+    patches: Patches | None = None
+    pooled: EmbedPictures | None = None
+    heat: Heat | None = None
+    describe: Describe | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Embedded:
     """`images` are the unit vectors of all of `data`'s pictures, in order. `texts` and `pictures` embed more (texts are
-    remembered, so that asking twice costs nothing); `decode(i)` gives picture i."""
+    remembered, so that asking twice costs nothing); `decode(i)` gives picture i, `looks` the rest."""
 
     spec: EmbedderSpec
     data: Dataset
@@ -24,3 +41,4 @@ class Embedded:
     texts: EmbedTexts
     pictures: EmbedPictures
     decode: Callable[[int], Picture]
+    looks: Looks = field(default_factory=Looks)

@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -20,7 +20,7 @@ from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.duplicates import DuplicatesConfig, duplicates
 from diptych.evaluation.efficiency import EfficiencyConfig
-from diptych.evaluation.embedded import Embedded
+from diptych.evaluation.embedded import Embedded, Looks
 from diptych.evaluation.fairness import BiasConfig, SkewConfig, WorstGroupConfig
 from diptych.evaluation.intervals import figures_of
 from diptych.evaluation.outcome import Outcome
@@ -79,7 +79,8 @@ class Suite:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Entrant:
     """One model that takes part. `open_model` opens it again, in another process, to see what memory that takes;
-    `runtime` says what computes ("torch fp32"); operations are of one picture and one text."""
+    `runtime` says what computes ("torch fp32"); operations are of one picture and one text; `looks` is what it gives
+    beside vectors."""
 
     embedder: Embedder
     open_model: Callable[[], Embedder]
@@ -87,6 +88,7 @@ class Entrant:
     weights_bytes: int
     image_operations: float | None = None
     text_operations: float | None = None
+    looks: Looks = field(default_factory=Looks)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,7 +113,7 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     with phase("embedding"):
         made = [embed_dataset(entrant.embedder, whole, entrant.runtime) for entrant in entrants]
         data, kept = without(whole, {number: reason for one in made for number, reason in one.broken.items()})
-        given = {name: embedded(entrant.embedder, data, one.vectors[kept], entrant.runtime)
+        given = {name: embedded(entrant.embedder, data, one.vectors[kept], entrant.runtime, entrant.looks)
                  for name, entrant, one in zip(names, entrants, made, strict=True)}
     outcomes: dict[str, dict[str, Outcome]] = {}
     templates: list[Template] = []

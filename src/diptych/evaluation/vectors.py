@@ -16,7 +16,7 @@ from diptych.core.errors import DiptychError, PictureError
 from diptych.core.files import atomic_write, home, sha256_bytes, write_text
 from diptych.core.types import Embedder, Picture
 from diptych.evaluation.dataset import Dataset, subset
-from diptych.evaluation.embedded import Embedded
+from diptych.evaluation.embedded import Embedded, Looks
 from diptych.inputs.image import decode
 
 BLOCK = 256
@@ -69,7 +69,10 @@ def without(data: Dataset, broken: dict[int, str]) -> tuple[Dataset, Int[np.ndar
     return replace(subset(data, kept), skipped=(*data.skipped, *told)), np.array(kept, np.int64)
 
 
-def embedded(embedder: Embedder, data: Dataset, images: Float[np.ndarray, "pictures dim"], runtime: str) -> Embedded:
+def embedded(
+    embedder: Embedder, data: Dataset, images: Float[np.ndarray, "pictures dim"], runtime: str,
+    looks: Looks | None = None,
+) -> Embedded:
     """What a task is given: these vectors, and texts that are embedded once."""
     folder, known = _folder(embedder, data, runtime), dict[str, np.ndarray]()
 
@@ -91,7 +94,7 @@ def embedded(embedder: Embedder, data: Dataset, images: Float[np.ndarray, "pictu
         return np.stack([known[text] for text in wanted]) if wanted else np.zeros((0, embedder.spec.dim), np.float32)
 
     return Embedded(spec=embedder.spec, data=data, images=images, texts=texts, pictures=embedder.embed_images,
-                    decode=lambda i: decode(data.read(i)))
+                    decode=lambda i: decode(data.read(i)), looks=looks or Looks())
 
 
 def _folder(embedder: Embedder, data: Dataset, runtime: str) -> Path:
