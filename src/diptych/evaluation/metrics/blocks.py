@@ -1,8 +1,9 @@
 """All scores of queries and items, a block at a time, so that the whole matrix never is: 1M × 1M scores are 4 TB, a
 block is 8 MB. What is kept of a block is how many of its scores lie below given thresholds.
 
-The time is the product's. While a block is in the cache, its scores are compared with the thresholds of their row and
-of their column, in threads: numpy lets go of the interpreter's lock meanwhile.
+The time is the product's and little more. Each thread multiplies a block of its own, with BLAS on that thread alone,
+and compares the scores with the thresholds of their row and of their column while they are in its cache: BLAS with
+threads of its own keeps them spinning between two products, where nothing else gets to run.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,12 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
+from threadpoolctl import threadpool_info, threadpool_limits
 
 BLOCK = (2048, 1024)
 """Queries and items whose scores are computed at once: 8 MB, which stay in the third-level cache."""
-SLAB = 128
-"""Rows of a block that a thread compares at a time: 0.5 MB for the second-level cache, and counts that fit a byte."""
+SLAB = 256
+"""Rows of a block that are compared at a time: 1 MB, for the second-level cache."""
 CROWD = 64
 """A row or column with more thresholds than this is sorted; with fewer, comparing it with each is quicker."""
 
@@ -40,22 +42,25 @@ def count_lower(
     cell = (np.searchsorted(tops, row, "right") - 1) * len(lefts) + np.searchsorted(lefts, column, "right") - 1
     by_cell = np.argsort(cell, kind="stable")
     row, column, cell = row[by_cell], column[by_cell], cell[by_cell]
-    with ThreadPoolExecutor() as pool:
+
+    def found(number: int, top: int, bottom: int, left: int, right: int, some: np.ndarray) -> _Found:
+        scores = some @ columns.take(items, left, right).T
+        pairs = slice(*np.searchsorted(cell, [number, number + 1]))
+        scores[row[pairs] - top, column[pairs] - left] = -np.inf
+        return [*(one for a, b in pairwise(edges(bottom - top, SLAB))
+                  for one in _compare(scores[a:b], rows, top + a, columns, left)),
+                *_sort(scores[: rows.crowd_in(top, bottom)], rows, top, 0),
+                *_sort(scores.T[: columns.crowd_in(left, right)], columns, left, 1)]
+
+    threads = max((one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"), default=1)
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         for stripe, (top, bottom) in enumerate(pairwise(tops)):
             some = rows.take(queries, top, bottom)
-            for number, (left, right) in enumerate(pairwise(lefts), stripe * len(lefts)):
-                scores = some @ columns.take(items, left, right).T
-                pairs = slice(*np.searchsorted(cell, [number, number + 1]))
-                scores[row[pairs] - top, column[pairs] - left] = -np.inf
-                tasks = [pool.submit(_compare, scores[a:b], rows, top + a, columns, left)
-                         for a, b in pairwise(edges(bottom - top, SLAB))]
-                tasks += [pool.submit(_sort, scores[a:b], rows, top + a, 0)
-                          for a, b in pairwise(edges(rows.crowd_in(top, bottom), SLAB))]
-                tasks += [pool.submit(_sort, scores.T[a:b], columns, left + a, 1)
-                          for a, b in pairwise(edges(columns.crowd_in(left, right), SLAB))]
-                for task in tasks:
-                    for side, at, below in task.result():
-                        lower[side, at] += below
+            tasks = [pool.submit(found, number, top, bottom, left, right, some)
+                     for number, (left, right) in enumerate(pairwise(lefts), stripe * len(lefts))]
+            for task in tasks:
+                for side, at, below in task.result():
+                    lower[side, at] += below
     return _by_pair(lower[0], rows), _by_pair(lower[1], columns)
 
 
