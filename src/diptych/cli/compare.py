@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     import difflib
     from dataclasses import replace
 
-    from diptych import workbench
+    from diptych import comparing
     from diptych.core.config import override, to_json
     from diptych.evaluation.predictions import write_predictions
     from diptych.evaluation.report import charts, record, words
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     charts.require()  # told before the work, not after it
     columns = Columns(label=args.label, caption=args.caption, language=args.language, split=args.split)
-    found = workbench.compare(args.models, args.on, suite=suite, languages=languages, columns=columns, limit=args.limit)
+    found = comparing.compare(args.models, args.on, suite=suite, languages=languages, columns=columns, limit=args.limit)
     folder = args.to or Path("reports") / _name(args.on)
     write_predictions(found.outcomes, folder / "predictions")
     report = write_report(found.comparison, folder)
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _recommend(args: argparse.Namespace, languages: tuple[str, ...]) -> int:
     """Print the models that fit, and those of which too little is known."""
-    from diptych import workbench
+    from diptych import comparing
     from diptych.core.config import to_json
     from diptych.evaluation.report import words
     from diptych.evaluation.selection import Needs
@@ -109,7 +109,7 @@ def _recommend(args: argparse.Namespace, languages: tuple[str, ...]) -> int:
     latency, memory = args.max_latency_ms, args.max_memory_gb
     needs = Needs(languages=languages, max_latency_s=None if latency is None else latency / 1e3,
                   max_memory=None if memory is None else round(memory * 1e9))
-    choices = workbench.recommend(needs, args.to or "reports")
+    choices = comparing.recommend(needs, args.to or "reports")
     if args.json:
         sys.stdout.write("[" + ",".join(to_json(choice) for choice in choices) + "]\n")
         return 0
