@@ -1,10 +1,13 @@
 """Vectors of a data set are made once, go on after a kill, and leave out what cannot be decoded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from coloured import classes, drawn, encoded
 from diptych.evaluation import vectors
+from diptych.evaluation.dataset import subset
 from diptych.evaluation.sets import open_dataset
 from diptych.evaluation.vectors import NotFiniteVectors, embed_dataset, embedded, without
 from fakes import COLOURS, CountingEmbedder
@@ -26,13 +29,23 @@ def test_pictures_are_embedded_once(data):
     assert other.pictures == again.pictures == len(data)  # another model, another precision
 
 
-def test_another_data_set_has_other_vectors(data, tmp_path):
-    embed_dataset(CountingEmbedder(), data, "x")
+def test_a_changed_picture_alone_is_embedded_anew(data, tmp_path):
+    before = embed_dataset(CountingEmbedder(), data, "x").vectors
     (tmp_path / "pictures" / "red" / "0.png").write_bytes(encoded(drawn((9, 9, 9), "tall")))
     changed = open_dataset(tmp_path / "pictures")
     embedder = CountingEmbedder()
-    embed_dataset(embedder, changed, "x")
-    assert embedder.pictures == len(changed)
+    after = embed_dataset(embedder, changed, "x").vectors
+    assert embedder.pictures == 1
+    assert [changed.ids[i] for i in np.flatnonzero((before != after).any(axis=1))] == ["red/0.png"]
+
+
+def test_other_captions_embed_no_picture(data):
+    embed_dataset(CountingEmbedder(), data, "x")
+    embedder = CountingEmbedder()
+    reordered = subset(replace(data, sha256="of other captions"), range(len(data))[::-1])
+    found = embed_dataset(embedder, reordered, "x").vectors
+    assert embedder.pictures == 0
+    np.testing.assert_array_equal(found, embed_dataset(embedder, data, "x").vectors[::-1])
 
 
 def test_a_kill_loses_one_block(data, monkeypatch):
@@ -92,4 +105,7 @@ def test_texts_are_embedded_once(data):
     np.testing.assert_array_equal(both[0], both[2])
     asked.texts(["blue", "red"])
     assert embedder.texts == 2 and asked.texts([]).shape == (0, 4)
+    again = embedded(embedder, data, np.zeros((len(data), 4), np.float32), "x")
+    np.testing.assert_array_equal(again.texts(["green", "blue", "lone \ud800"])[1], both[1])
+    assert embedder.texts == 4  # the new ones
     assert asked.decode(0).mode == "RGB"

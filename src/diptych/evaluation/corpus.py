@@ -44,7 +44,8 @@ def open_pictograms(languages: Sequence[str] | None = None, every: int = 1) -> D
         name=NAME, sha256=f"{build}-{every}-{'+'.join(spoken)}", revision=build[:12],
         ids=tuple(row["id"] for row in rows), read=lambda i: rows[i]["picture"], labels=labels,
         classes=tuple(sorted(set(labels))), captions=tuple(captions),
-        columns={name: tuple(values) for name, values in columns.items()}, same=same)
+        columns={name: tuple(values) for name, values in columns.items()}, same=same,
+        contents=tuple(f"{build} {row['id']}" for row in rows))
 
 
 def _captions(

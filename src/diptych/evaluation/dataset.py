@@ -47,8 +47,9 @@ class Dataset:
 
     `labels` gives each picture's class, "" where it has none; `classes` all of them in order, and `names` what a class
     is called by language ("" is the language of the data). `columns` are other values of each picture, to slice by.
-    `same` numbers pictures so that those with the same pixels have the same number: they are one answer. `skipped` are
-    (id, reason) of what could not be used.
+    `same` numbers pictures so that those with the same pixels have the same number: they are one answer. `contents`
+    names each picture's bytes (their SHA-256), so that its vector is known again in other data. `skipped` are (id,
+    reason) of what could not be used.
 
     `maps` and `regions` (parts of pictures with what they show, by number) are what dense tasks and grounding look at;
     `scenes` is a data set for these tasks alone, where the pictures themselves hold one thing each.
@@ -65,6 +66,7 @@ class Dataset:
     captions: tuple[Caption, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     same: tuple[int, ...] = ()
+    contents: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     maps: Maps = field(default_factory=Maps)
     regions: Mapping[int, tuple[Region, ...]] = field(default_factory=dict[int, tuple[Region, ...]])
@@ -98,5 +100,6 @@ def subset(data: Dataset, numbers: Sequence[int]) -> Dataset:
         data, maps=maps, regions={new[i]: parts for i, parts in data.regions.items() if i in new},
         ids=tuple(data.ids[i] for i in numbers), read=lambda i: data.read(numbers[i]), labels=labels,
         classes=tuple(c for c in data.classes if c in set(labels)), captions=tuple(c for c in captions if c.pictures),
+        contents=tuple(data.contents[i] for i in numbers) if data.contents else (),
         columns={name: tuple(values[i] for i in numbers) for name, values in data.columns.items()},
         same=tuple(first.setdefault(data.same[i], number) for number, i in enumerate(numbers)) if data.same else ())

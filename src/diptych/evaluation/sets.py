@@ -221,6 +221,7 @@ def _dataset(
         ids=tuple(row.id for row in rows), read=lambda i: shards[rows[i].shard].read(rows[i].index).data,
         labels=labels, classes=tuple(sorted({label for label in labels if label})), captions=captions, columns=columns,
         same=tuple(first.setdefault(row.sha256, number) for number, row in enumerate(rows)),
+        contents=tuple(row.sha256 for row in rows),
         skipped=tuple(skipped))
 
 

@@ -1,12 +1,12 @@
-"""A model's vectors of a data set, made once and kept: under the fingerprint, the precision and the data's hash,
-so that they cannot go stale. Killed and run again, it goes on with the block it was at.
+"""A model's vectors of pictures and texts, made once and kept: under the model's fingerprint, the precision, and the
+hash of the picture or the text itself, so that they cannot go stale, and a changed caption embeds one text. Killed and
+run again, it goes on with the block it was at.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -38,25 +38,27 @@ class Pictures:
 
 
 def embed_dataset(embedder: Embedder, data: Dataset, runtime: str) -> Pictures:
-    """The vectors of all pictures, from the cache as far as they are there. `runtime` says by what they are made
+    """The vectors of all pictures, as far as they are kept from there. `runtime` says by what they are made
     ("fp32 torch"): another precision gives other vectors. NotFiniteVectors when the model gives NaN."""
-    folder = _folder(embedder, data, runtime)
-    parts: list[np.ndarray] = []
-    broken: dict[int, str] = {}
+    contents = data.contents or [f"{data.sha256} {name}" for name in data.ids]
+    kept = _Kept(embedder, runtime, "pictures")
+    first = {content: number for number, content in reversed(list(enumerate(contents)))}
+    new = [content for content in dict.fromkeys(contents) if content not in kept]
     with ThreadPoolExecutor(_DECODERS) as pool, telemetry.progress(
-            f"{embedder.spec.name}: pictures", len(data), "pictures") as bar:
-        for start in range(0, len(data), BLOCK):
-            numbers = range(start, min(start + BLOCK, len(data)))
-            kept, told = folder / f"pictures-{start}.npy", folder / f"pictures-{start}.json"
-            if not (kept.exists() and told.exists()):
-                vectors, reasons = _block(embedder, list(pool.map(lambda i: _decoded(data, i), numbers)), start)
-                _check(vectors[[i not in reasons for i in numbers]], embedder)
-                _save(kept, vectors)
-                write_text(told, json.dumps(reasons))
-            parts.append(np.load(kept))
-            broken |= {int(number): reason for number, reason in json.loads(told.read_text(encoding="utf-8")).items()}
-            bar.advance(len(numbers))
-    return Pictures(vectors=np.concatenate(parts), broken=broken)
+            f"{embedder.spec.name}: pictures", len(first), "pictures") as bar:
+        bar.advance(len(first) - len(new))
+        for start in range(0, len(new), BLOCK):
+            part = new[start : start + BLOCK]
+            pictures = list(pool.map(lambda content: _decoded(data, first[content]), part))
+            broken = {content: picture for content, picture in zip(part, pictures, strict=True)
+                      if isinstance(picture, str)}
+            vectors = np.full((len(part), embedder.spec.dim), np.nan, np.float32)
+            if whole := [picture for picture in pictures if not isinstance(picture, str)]:
+                vectors[[content not in broken for content in part]] = _checked(embedder.embed_images(whole), embedder)
+            kept.add(part, vectors, broken)
+            bar.advance(len(part))
+    return Pictures(vectors=kept.vectors(contents), broken={
+        number: kept.broken[content] for number, content in enumerate(contents) if content in kept.broken})
 
 
 def without(data: Dataset, broken: dict[int, str]) -> tuple[Dataset, Int[np.ndarray, " kept"]]:
@@ -74,32 +76,64 @@ def embedded(
     looks: Looks | None = None,
 ) -> Embedded:
     """What a task is given: these vectors, and texts that are embedded once."""
-    folder, known = _folder(embedder, data, runtime), dict[str, np.ndarray]()
-
-    def kept_texts(part: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
-        kept = folder / f"texts-{sha256_bytes(json.dumps(part).encode())[:24]}.npy"
-        if not kept.exists():
-            vectors = embedder.embed_texts(part)
-            _check(vectors, embedder)
-            _save(kept, vectors)
-        return np.load(kept)
+    kept = _Kept(embedder, runtime, "texts")
 
     def texts(wanted: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
-        if new := [text for text in dict.fromkeys(wanted) if text not in known]:
+        if new := [text for text in dict.fromkeys(wanted) if text not in kept]:
             with telemetry.progress(f"{embedder.spec.name}: texts", len(new), "texts") as bar:
                 for start in range(0, len(new), BLOCK * 4):
                     part = new[start : start + BLOCK * 4]
-                    known.update(zip(part, kept_texts(part), strict=True))
+                    kept.add(part, _checked(embedder.embed_texts(part), embedder))
                     bar.advance(len(part))
-        return np.stack([known[text] for text in wanted]) if wanted else np.zeros((0, embedder.spec.dim), np.float32)
+        return kept.vectors(wanted)
 
     return Embedded(spec=embedder.spec, data=data, images=images, texts=texts, pictures=embedder.embed_images,
                     decode=lambda i: decode(data.read(i)), looks=looks or Looks())
 
 
-def _folder(embedder: Embedder, data: Dataset, runtime: str) -> Path:
-    key = sha256_bytes(f"{embedder.spec.fingerprint} {runtime} {data.sha256}".encode())[:24]
-    return home() / "evaluations" / f"{embedder.spec.fingerprint[:12]}-{key}"
+class _Kept:
+    """Vectors on disk by what they are of: a block is a file of vectors and, written after it, one of what they are of.
+
+    Several processes may write; none changes or removes what is there.
+    """
+
+    def __init__(self, embedder: Embedder, runtime: str, what: str):
+        key = sha256_bytes(f"{embedder.spec.fingerprint} {runtime}".encode())[:24]
+        self._folder = home() / "evaluations" / f"{embedder.spec.fingerprint[:12]}-{key}" / what
+        self._dim = embedder.spec.dim
+        self._blocks: list[Float[np.ndarray, "block dim"]] = []
+        self._place: dict[str, tuple[int, int]] = {}
+        self.broken: dict[str, str] = {}
+        for told in sorted(self._folder.glob("*.json")):
+            block = json.loads(told.read_text(encoding="utf-8"))
+            self._know(block["of"], np.load(told.with_suffix(".npy"), mmap_mode="r"), block["broken"])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._place
+
+    def add(
+        self, names: Sequence[str], vectors: Float[np.ndarray, "block dim"], broken: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep them; `broken` says why some have no vector."""
+        told = json.dumps({"of": list(names), "broken": dict(broken or {})})
+        file = self._folder / sha256_bytes(told.encode())[:24]
+        with atomic_write(file.with_suffix(".npy")) as stream:
+            np.save(stream, vectors)
+        write_text(file.with_suffix(".json"), told)
+        self._know(names, vectors, broken or {})
+
+    def vectors(self, names: Sequence[str]) -> Float[np.ndarray, "names dim"]:
+        """Of each, in this order."""
+        out = np.empty((len(names), self._dim), np.float32)
+        for number, name in enumerate(names):
+            block, row = self._place[name]
+            out[number] = self._blocks[block][row]
+        return out
+
+    def _know(self, names: Sequence[str], vectors: np.ndarray, broken: Mapping[str, str]) -> None:
+        self._place |= {name: (len(self._blocks), row) for row, name in enumerate(names)}
+        self._blocks.append(vectors)
+        self.broken |= broken
 
 
 def _decoded(data: Dataset, number: int) -> Picture | str:
@@ -109,23 +143,8 @@ def _decoded(data: Dataset, number: int) -> Picture | str:
         return str(error)
 
 
-def _block(
-    embedder: Embedder, pictures: Sequence[Picture | str], start: int
-) -> tuple[Float[np.ndarray, "pictures dim"], dict[int, str]]:
-    reasons = {start + at: picture for at, picture in enumerate(pictures) if isinstance(picture, str)}
-    whole = [picture for picture in pictures if not isinstance(picture, str)]
-    vectors = np.full((len(pictures), embedder.spec.dim), np.nan, np.float32)
-    if whole:
-        vectors[[start + at not in reasons for at in range(len(pictures))]] = embedder.embed_images(whole)
-    return vectors, reasons
-
-
-def _check(vectors: Float[np.ndarray, "n dim"], embedder: Embedder) -> None:
+def _checked(vectors: Float[np.ndarray, "n dim"], embedder: Embedder) -> Float[np.ndarray, "n dim"]:
     if bad := int((~np.isfinite(vectors)).any(axis=1).sum()):
         raise NotFiniteVectors(f"{embedder.spec.name} gave {bad} of {len(vectors)} vectors that are not finite; its "
                                "weights or its precision are at fault: try precision='fp32', or verify the model")
-
-
-def _save(path: Path, vectors: Float[np.ndarray, "n dim"]) -> None:
-    with atomic_write(path) as stream:
-        np.save(stream, vectors)
+    return vectors
