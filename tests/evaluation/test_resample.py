@@ -5,6 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diptych.evaluation.metrics.calibration import weighted_ece
+from diptych.evaluation.metrics.classification import weighted_recall
+from diptych.evaluation.metrics.fairness import mean_association_bias, weighted_gap, weighted_worst_group
+from diptych.evaluation.metrics.sums import mean_of_means, ratio
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.resample import UNITS, parts, resample
 
@@ -40,6 +44,36 @@ def test_a_mean_is_the_weighted_mean_of_whole_groups(samples, groups, seed):
     statistic = again.statistic(found.statistics["x again"])
     np.testing.assert_allclose(statistic.draws, drawn["x"].draws)
     assert statistic.count == inside.sum() and statistic.units == len(set(group[inside]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 100))
+def test_statistics_of_sums_are_the_same_draw_by_draw_and_all_at_once(samples, groups, seed):
+    rng = np.random.default_rng(seed)
+    right = rng.integers(0, 2, samples).astype(float)
+    holes, cell = np.where(rng.random(samples) < 0.3, np.nan, right), rng.integers(0, 4, samples)
+    family = np.unique(rng.integers(0, 3, samples), return_inverse=True)[1]
+    made = {
+        "ece": weighted_ece(rng.random(samples), right), "recall": weighted_recall(right, cell),
+        "worst": weighted_worst_group(holes, cell - 1), "gap": weighted_gap(holes, cell - 1),
+        "means": mean_of_means(holes, cell, least=2), "ratio": ratio(holes, rng.random(samples)),
+        "association": mean_association_bias(rng.random(samples), right > 0, family)}
+    found = outcome(samples, [f"g{g}" for g in rng.integers(0, groups, samples)], statistics=made)
+    again = resample(found, rng.random(samples) < 0.8, 100, seed)
+    for name, statistic in made.items():
+        slowly = again.statistic(lambda weights, one=statistic: one(weights))
+        quickly = again.statistic(statistic)
+        np.testing.assert_allclose(quickly.draws, slowly.draws, atol=1e-9, err_msg=name)
+        assert quickly.value == pytest.approx(slowly.value, nan_ok=True)
+
+
+def test_a_ratio_and_a_mean_of_means_by_hand():
+    some, nan = np.array([1.0, 0.0, 1.0, np.nan]), np.nan
+    assert ratio(some, np.array([1.0, 1.0, nan, 1.0]))(np.array([3.0, 1.0, 5.0, 9.0])) == 3 / 4
+    assert np.isnan(ratio(some, np.zeros(4))(np.ones(4))) and np.isnan(ratio(some * nan, some)(np.ones(4)))
+    means = mean_of_means(some, np.array([0, 0, 1, 2]), least=2)
+    assert means(np.ones(4)) == (0.5 + 1) / 2
+    assert np.isnan(means(np.array([1.0, 1, 0, 1]))) and np.isnan(mean_of_means(some, np.full(4, -1))(np.ones(4)))
 
 
 def test_the_same_seed_draws_the_same_for_every_model_and_another_does_not():

@@ -14,15 +14,14 @@ Other columns (`tone`) become slices. Nothing here says what is just: 0 is that 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from diptych.data import draws
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import fairness
+from diptych.evaluation.metrics.sums import of_means
 from diptych.evaluation.outcome import Outcome, Statistic
 from diptych.evaluation.slices import slices
 from diptych.evaluation.split import column_of
@@ -102,8 +101,8 @@ def worst_group(outcome: Outcome, config: WorstGroupConfig) -> Outcome:
     number = np.array([groups.get(value, -1) for value in values], np.int64)
     statistics: dict[str, Statistic] = {}
     for name in [name for name in outcome.values if name not in outcome.lower]:
-        statistics[f"worst_group_{name}"] = partial(fairness.worst_group, outcome.values[name], number)
-        statistics[f"gap_{name}"] = partial(fairness.gap, outcome.values[name], number)
+        statistics[f"worst_group_{name}"] = fairness.weighted_worst_group(outcome.values[name], number)
+        statistics[f"gap_{name}"] = fairness.weighted_gap(outcome.values[name], number)
     return Outcome(
         task=f"{outcome.task} by {config.column}", ids=outcome.ids, statistics=statistics, groups=outcome.groups,
         details={config.column: values}, lower=frozenset(name for name in statistics if name.startswith("gap_")),
@@ -161,7 +160,8 @@ def representation_bias(embedded: Embedded, config: BiasConfig) -> Outcome:
     preference = fairness.preference(cosines[:, 0], cosines[:, 1])
     return Outcome(
         task=f"representation of {config.column}", ids=[data.ids[picture] for picture in neutral],
-        statistics={"representation_bias": lambda weights: abs(_mean(preference, weights))},
+        statistics={"representation_bias": of_means(
+            preference, np.zeros(len(preference), np.int64), lambda means, _: np.abs(means[:, 0]))},
         groups=[families[picture] for picture in neutral],
         slices=slices(data, neutral, [config.column, config.family],
                       {"shows": [shows[families[picture]] for picture in neutral]}),
@@ -197,20 +197,17 @@ def association_bias(embedded: Embedded, config: BiasConfig) -> Outcome:
         associated[those] = fairness.association(embedded.images[np.array(pictures)[those]], texts[[number]],
                                                  np.delete(texts, number, axis=0))
 
-    def bias(first: Bool[np.ndarray, " samples"], weights: Float[np.ndarray, " samples"]) -> float:
-        sizes = np.array([fairness.association_bias(associated[those], first[those], weights[those])
-                          for those in members])
-        return _mean(np.abs(sizes), np.array([weights[those].mean() for those in members]))
-
+    number = np.array([names.index(name) for name in family])
     rng, even, shuffled = draws.generator(0, "association"), np.ones(len(pictures)), list[float]()
     for _ in range(_SHUFFLES):
         any_way = first.copy()
         for those in members:
             any_way[those] = rng.permutation(first[those])
-        shuffled.append(bias(any_way, even))
+        shuffled.append(fairness.mean_association_bias(associated, any_way, number)(even))
     return Outcome(
         task=f"association of {config.column}", ids=[data.ids[picture] for picture in pictures],
-        statistics={"association_bias": lambda weights: bias(first, weights)}, groups=family.tolist(),
+        statistics={"association_bias": fairness.mean_association_bias(associated, first, number)},
+        groups=family.tolist(),
         slices=slices(data, pictures, [config.column, config.family]),
         details={config.family: family.tolist(), config.column: [groups[picture] for picture in pictures],
                  "association": associated.tolist()},
@@ -222,9 +219,3 @@ def _groups_of(groups: Sequence[str], families: Sequence[str]) -> dict[str, set[
     for family, group in zip(families, groups, strict=True):
         found.setdefault(family, set()).add(group)
     return found
-
-
-def _mean(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]) -> float:
-    """Of the values that are numbers; NaN where none has weight."""
-    known = ~np.isnan(values) & (weights > 0)
-    return float(np.average(values[known], weights=weights[known])) if known.any() else float("nan")

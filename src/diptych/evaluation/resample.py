@@ -16,12 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from diptych.evaluation.metrics.sums import OfSums
 from diptych.evaluation.outcome import Outcome, Statistic
 
 UNITS = 2_000
 """The most units that are drawn from."""
 FEWEST = 5
 """A slice, and a figure in a slice, that fewer samples belong to is left out."""
+_AT_ONCE = 1 << 24
+"""Sums in memory at a time: 128 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,9 +91,19 @@ class Resample:
         units, count = self.weights.shape[1], int(inside.sum())
         if math.isnan(value):
             return Drawn(value=value, units=units, count=count, draws=np.full(len(self.weights), np.nan))
-        weights = np.pad(self.weights, ((0, 0), (0, 1)))  # −1 is the last column: no weight
-        return Drawn(value=value, units=units, count=count,
-                     draws=np.array([statistic(draw[self.unit]) for draw in weights]))
+        if isinstance(statistic, OfSums) and units * statistic.columns.shape[1] * statistic.cells <= _AT_ONCE:
+            draws = self._of_sums(statistic)
+        else:
+            weights = np.pad(self.weights, ((0, 0), (0, 1)))  # −1 is the last column: no weight
+            draws = np.array([statistic(draw[self.unit]) for draw in weights])
+        return Drawn(value=value, units=units, count=count, draws=draws)
+
+    def _of_sums(self, statistic: OfSums) -> Float[np.ndarray, " draws"]:
+        sums = statistic.sums(self.unit, self.weights.shape[1])
+        units, *shape = sums.shape
+        sums, step = sums.reshape(units, -1), max(1, _AT_ONCE // math.prod(shape))
+        return np.concatenate([statistic.figure((self.weights[at : at + step] @ sums).reshape(-1, *shape))
+                               for at in range(0, len(self.weights), step)])
 
 
 def resample(outcome: Outcome, inside: Bool[np.ndarray, " samples"], draws: int, seed: int) -> Resample:

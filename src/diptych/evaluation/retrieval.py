@@ -6,17 +6,17 @@ k, which the CLIP papers call R@k; "recall@10" is the share of the right answers
 are one answer. A tie with a wrong answer is wrong.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from diptych.evaluation.dataset import Caption, Dataset
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import calibration, ranking
+from diptych.evaluation.metrics.sums import mean_of_means
 from diptych.evaluation.outcome import Outcome, Statistic
 from diptych.evaluation.slices import slices
 from diptych.evaluation.templates import fill
@@ -114,7 +114,7 @@ class _Queries:
         statistics: dict[str, Statistic] = {}
         if len(spoken) > 1:
             number = np.array([list(spoken).index(language) for language in self.languages])
-            statistics["mean_hit@1"] = lambda weights: _mean_of_means(values["hit@1"], number, len(spoken), weights)
+            statistics["mean_hit@1"] = mean_of_means(values["hit@1"], number, least=2)  # NaN in a slice of one
         if "said" in self.details:
             said, right = (np.array(self.details[name], float) for name in ("said", "right"))
             statistics["ece"] = calibration.weighted_ece(said, right)
@@ -124,19 +124,6 @@ class _Queries:
             slices=({"language": self.languages} if len(spoken) > 1 else {}) | dict(more),
             details=self.details | {"language": self.languages, "rank": joined(lambda ranks: ranks.first).tolist()},
             lower=frozenset({"ece", "brier"} & {*values, *statistics}))
-
-
-def _mean_of_means(
-    values: Float[np.ndarray, " samples"], number: Int[np.ndarray, " samples"], count: int,
-    weights: Float[np.ndarray, " samples"],
-) -> float:
-    """Each language counts alike, however many captions it has; one that no sample was drawn of does not count. NaN of
-    fewer than two."""
-    total = np.bincount(number, weights, count)
-    drawn = total > 0
-    if drawn.sum() < 2:
-        return math.nan
-    return float((np.bincount(number, weights * values, count)[drawn] / total[drawn]).mean())
 
 
 def _languages(data: Dataset, config: RetrievalConfig) -> list[_Language]:

@@ -6,7 +6,6 @@ because they need no labels: the cosine between a picture and its damaged self, 
 stay.
 """
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from diptych.data.draws import generator
 from diptych.data.typos import misspell, paraphrases
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import classification, ranking
+from diptych.evaluation.metrics.sums import ratio
 from diptych.evaluation.outcome import Outcome, Statistic
 from diptych.evaluation.zero_shot import ZeroShotConfig, class_vectors
 
@@ -105,7 +105,7 @@ def corruptions(embedded: Embedded, config: CorruptionsConfig) -> Outcome:
     statistics: dict[str, Statistic] = {}
     if clean is not None:
         values["right"] = np.concatenate(right)
-        statistics["retention"] = _retention(values["right"], np.tile(clean, len(kinds)))
+        statistics["retention"] = ratio(values["right"], np.tile(clean, len(kinds)))
     ids = [data.ids[int(number)] for number in chosen]
     return Outcome(
         task="corruptions", ids=[f"{name}-{severity}|{id_}" for name, severity in kinds for id_ in ids], values=values,
@@ -146,7 +146,7 @@ def queries(embedded: Embedded, config: QueriesConfig) -> Outcome:
         changed = np.array([kind == "clean" or text != own for text, own in zip(texts, said["clean"], strict=True)])
         values[f"{kind}_hit@1"] = np.where(changed, ranking.hit_at_k(ranks, 1), np.nan)
         if kind != "clean":
-            statistics[f"{kind}_retention"] = _retention(values[f"{kind}_hit@1"], values["clean_hit@1"])
+            statistics[f"{kind}_retention"] = ratio(values[f"{kind}_hit@1"], values["clean_hit@1"])
     return Outcome(
         task="queries", ids=said["clean"], values=values, statistics=statistics,
         groups=[",".join(map(str, caption.pictures)) for caption in asked],
@@ -206,14 +206,3 @@ def _neighbours(
     """The nearest pictures of each, without itself."""
     found, _ = ranking.top_k(vectors, images, min(count + 1, len(images)))
     return [[int(i) for i in row if i != own][:count] for row, own in zip(found, themselves, strict=True)]
-
-
-def _retention(with_damage: Float[np.ndarray, " samples"], without: Float[np.ndarray, " samples"]) -> Statistic:
-    """What is right with the damage over what is right without, among the samples that were damaged."""
-    damaged = ~np.isnan(with_damage)
-
-    def share(weights: Float[np.ndarray, " samples"]) -> float:
-        whole = float(weights[damaged] @ without[damaged])
-        return float(weights[damaged] @ with_damage[damaged]) / whole if whole > 0 else math.nan
-
-    return share

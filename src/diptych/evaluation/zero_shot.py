@@ -74,7 +74,7 @@ def zero_shot(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
     return Outcome(
         task=TASK, ids=[data.ids[picture] for picture in pictures], values=values,
         statistics={
-            "mean_per_class_recall": lambda weights: classification.mean_per_class_recall(right, target, weights),
+            "mean_per_class_recall": classification.weighted_recall(right, target),
             "ece": calibration.weighted_ece(confidence, right)},
         groups=[str((data.same or range(len(data)))[picture]) for picture in pictures],
         slices=slices(data, pictures, without={COLUMN}),

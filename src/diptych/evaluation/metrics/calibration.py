@@ -5,11 +5,12 @@ right is 0 or 1. `evaluation/calibration.py` fits such probabilities; here they 
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+from diptych.evaluation.metrics.sums import OfSums, Sums
 
 
 class Reliability(NamedTuple):
@@ -61,17 +62,18 @@ def ece(
 
 def weighted_ece(
     probability: Float[np.ndarray, " samples"], right: Float[np.ndarray, " samples"], count: int = 15
-) -> Callable[[Float[np.ndarray, " samples"]], float]:
+) -> OfSums:
     """`ece` of bins of equal width as a function of the weights alone, for a bootstrap: a bin's share of the distance
     is |Σ w (probability − right)| / Σ w, and which bin a sample is in does not change."""
     number = np.minimum((probability.astype(np.float64) * count).astype(np.int64), count - 1)
     distance = probability.astype(np.float64) - right
 
-    def weighted(weights: Float[np.ndarray, " samples"]) -> float:
-        total = float(weights.sum())
-        return float(np.abs(np.bincount(number, weights * distance, count)).sum()) / total if total > 0 else math.nan
+    def figure(sums: Sums) -> Float[np.ndarray, " draws"]:
+        total = sums[:, :, 1].sum(axis=1)
+        far = np.abs(sums[:, :, 0]).sum(axis=1)
+        return np.divide(far, total, out=np.full(len(sums), np.nan), where=total > 0)
 
-    return weighted
+    return OfSums(cell=number, columns=np.stack([distance, np.ones(len(number))], axis=1), figure=figure)
 
 
 def brier(

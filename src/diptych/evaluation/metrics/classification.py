@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from diptych.evaluation.metrics import detection
 from diptych.evaluation.metrics.ranking import TIE
+from diptych.evaluation.metrics.sums import OfSums, mean_of_means
 
 
 def accuracy_at_k(
@@ -36,10 +37,12 @@ def mean_per_class_recall(
 ) -> float:
     """The mean, over the classes that samples with weight have, of the share that is right: balanced accuracy, another
     name for the same. `right` is what `accuracy_at_k` gives. NaN without weight."""
-    weights = np.ones(len(right)) if weights is None else weights
-    total = np.bincount(target, weights)
-    there = total > 0
-    return float((np.bincount(target, weights * right)[there] / total[there]).mean()) if there.any() else float("nan")
+    return weighted_recall(right, target)(np.ones(len(right)) if weights is None else weights)
+
+
+def weighted_recall(right: Float[np.ndarray, " samples"], target: Int[np.ndarray, " samples"]) -> OfSums:
+    """`mean_per_class_recall` as a function of the weights alone, for a bootstrap."""
+    return mean_of_means(right, target)
 
 
 def mean_average_precision(

@@ -4,12 +4,13 @@ Groups are numbered from 0; −1 is a sample of which none is known. None of the
 0 means that the groups do not differ in this one respect.
 """
 
-import math
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from diptych.evaluation.metrics.ranking import TIE
+from diptych.evaluation.metrics.sums import OfSums, Sums, of_means
 
 
 def max_skew(
@@ -59,14 +60,26 @@ def association_bias(
     standard deviations of all; between −2 and 2 for sets of one size. 0 where all are associated alike; NaN unless both
     sets have weight."""
     weights = np.ones(len(associated)) if weights is None else weights
-    ours, theirs = weights * first, weights * ~first
-    if not ours.any() or not theirs.any():
-        return math.nan
-    mean = weights @ associated / weights.sum()
-    spread = math.sqrt(weights @ (associated - mean) ** 2 / weights.sum())
-    if spread < TIE:
-        return 0.0  # else rounding over rounding
-    return float((ours @ associated / ours.sum() - theirs @ associated / theirs.sum()) / spread)
+    sums = _association_sums(associated, first, np.zeros(len(associated), np.int64), lambda sums: _effects(sums)[:, 0])
+    return sums(weights)
+
+
+def mean_association_bias(
+    associated: Float[np.ndarray, " samples"], first: Bool[np.ndarray, " samples"],
+    family: Int[np.ndarray, " samples"],
+) -> OfSums:
+    """The size of `association_bias`, whichever way, in each family, and its mean over families by their mean weight,
+    as a function of the weights."""
+    size = np.bincount(family)
+
+    def figure(sums: Sums) -> Float[np.ndarray, " draws"]:
+        effects = np.abs(_effects(sums))
+        weight = np.where(np.isnan(effects), 0, sums[:, :, 1::2].sum(axis=2) / size)
+        total = weight.sum(axis=1)
+        return np.divide((weight * np.nan_to_num(effects)).sum(axis=1), total, out=np.full(len(sums), np.nan),
+                         where=total > 0)
+
+    return _association_sums(associated, first, family, figure)
 
 
 def association_p(
@@ -84,27 +97,18 @@ def association_p(
     return float((1 + hits) / (1 + draws))
 
 
-def group_means(
-    values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"],
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> Float[np.ndarray, " groups"]:
-    """The mean of each group's values that are not NaN. NaN of a group without weight."""
-    known = ~np.isnan(values) & (group >= 0)
-    weights = np.ones(len(values)) if weights is None else weights
-    count = int(group.max(initial=-1)) + 1
-    total = np.bincount(group[known], weights[known], count)
-    sums = np.bincount(group[known], weights[known] * values[known], count)
-    return np.divide(sums, total, out=np.full(count, np.nan), where=total > 0)
-
-
 def worst_group(
     values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"],
     weights: Float[np.ndarray, " samples"] | None = None,
 ) -> float:
     """The lowest of the groups' means (Sagawa et al., arXiv 1911.08731). It falls with the number of groups even where
     they do not differ; the interval tells. NaN without groups."""
-    means = group_means(values, group, weights)
-    return float(np.nanmin(means)) if not np.isnan(means).all() else math.nan
+    return weighted_worst_group(values, group)(np.ones(len(values)) if weights is None else weights)
+
+
+def weighted_worst_group(values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"]) -> OfSums:
+    """`worst_group` as a function of the weights alone, for a bootstrap."""
+    return of_means(values, group, lambda means, there: np.where(there, means, np.inf).min(axis=1))
 
 
 def gap(
@@ -112,5 +116,33 @@ def gap(
     weights: Float[np.ndarray, " samples"] | None = None,
 ) -> float:
     """The highest of the groups' means less the lowest. NaN without groups."""
-    means = group_means(values, group, weights)
-    return float(np.nanmax(means) - np.nanmin(means)) if not np.isnan(means).all() else math.nan
+    return weighted_gap(values, group)(np.ones(len(values)) if weights is None else weights)
+
+
+def weighted_gap(values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"]) -> OfSums:
+    """`gap` as a function of the weights alone."""
+    return of_means(values, group, lambda means, there: np.where(there, means, -np.inf).max(axis=1) - np.where(
+        there, means, np.inf).min(axis=1))
+
+
+def _association_sums(
+    associated: Float[np.ndarray, " samples"], first: Bool[np.ndarray, " samples"],
+    family: Int[np.ndarray, " samples"], figure: Callable[[Sums], Float[np.ndarray, " draws"]],
+) -> OfSums:
+    """Of each family and set the sum of associations and the weight, and the sum of all squares. Associations are taken
+    from their family's middle: squares of numbers far from 0 would lose what tells them apart."""
+    count = np.maximum(np.bincount(family), 1)
+    centred = associated - (np.bincount(family, associated) / count)[family]
+    columns = [side * column for side in (first, ~first) for column in (centred, np.ones(len(centred)))]
+    return OfSums(cell=family, columns=np.stack([*columns, centred**2], axis=1), figure=figure)
+
+
+def _effects(sums: Sums) -> Float[np.ndarray, "draws families"]:
+    """WEAT's effect size of each family."""
+    ours, mine, theirs, yours, squares = np.moveaxis(sums, -1, 0)
+    both = (mine > 0) & (yours > 0)
+    total, mine, yours = (np.where(both, weight, 1) for weight in (mine + yours, mine, yours))
+    spread = np.sqrt(np.maximum(squares / total - ((ours + theirs) / total) ** 2, 0))
+    apart = np.divide(ours / mine - theirs / yours, spread, out=np.zeros(spread.shape),
+                      where=spread >= TIE)  # else rounding over rounding
+    return np.where(both, apart, np.nan)
