@@ -59,7 +59,7 @@ def test_validation_counts_as_training_and_pictures_of_no_part_as_nothing():
 
 def test_without_a_column_all_pictures_are_one_test():
     made = dataset([""] * 4, same=[0, 1, 0, 0])
-    found = duplicates(embedded(made, np.eye(4)), DuplicatesConfig(column=None, distance=None, cosine=None))
+    found = duplicates(embedded(made, np.eye(4)), PIXELS)
     assert found.details["test_twin"] == ["p2", "", "p0", "p0"] and "twin_in_train" not in found.values
 
 
@@ -90,11 +90,17 @@ def test_a_constant_embedder_sees_twins_everywhere_and_labels_play_no_part():
 
 
 @pytest.mark.parametrize(("columns", "what"), [
-    ({"vendor": ["a", "b"]}, "no column 'split'; it has vendor"), ({"split": ["train", ""]}, "no picture of the part"),
+    ({"split": ["train", ""]}, "no picture of the part"),
     ({"split": ["train", "holdout"]}, "names the parts 'holdout'")])
 def test_what_has_no_test_is_refused(columns, what):
     with pytest.raises(ValueError, match=what):
         duplicates(embedded(dataset(["", ""], columns), np.eye(2)), VECTORS)
+
+
+def test_a_column_that_is_named_must_be_there():
+    made = dataset(["", ""], {"vendor": ["a", "b"]})
+    with pytest.raises(ValueError, match="no column 'part'; it has vendor"):
+        duplicates(embedded(made, np.eye(2)), DuplicatesConfig(column="part"))
 
 
 @pytest.mark.parametrize(("config", "what"), [({"distance": 64}, "bits"), ({"cosine": 1.5}, "cosine")])

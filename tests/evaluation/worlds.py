@@ -1,14 +1,17 @@
 """Data sets and models made of vectors: what a task is given, without a picture or a tower."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
+from coloured import encoded
 from diptych.core.types import EmbedderSpec, Picture
 from diptych.data import draws
 from diptych.evaluation.dataset import Caption, Dataset
 from diptych.evaluation.embedded import Embedded
+from diptych.inputs.image import decode
 
 
 def dataset(
@@ -32,11 +35,13 @@ def embedded(
         own = [draws.generator(0, text).normal(size=dim) for text in wanted]
         return unit(np.array([(texts or {}).get(text, vector) for text, vector in zip(wanted, own, strict=True)]))
 
+    if pictures:
+        data = replace(data, read=lambda number: encoded(pictures[number]))
     spec = EmbedderSpec(name="made up", fingerprint="f", dim=dim, image_size=32, languages=("en",),
                         score_kind="sigmoid", logit_scale=10.0, logit_bias=-10.0)
     return Embedded(
         spec=spec, data=data, images=unit(images), texts=embed, pictures=lambda _: unit(images),
-        decode=lambda number: pictures[number] if pictures else Image.new("RGB", (32, 32)))
+        decode=lambda number: decode(data.read(number)) if pictures else Image.new("RGB", (32, 32)))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -9,16 +9,19 @@ pictures apart calls all of them twins. Figures are shares of the test pictures,
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int, Int64, UInt64
 
 from diptych.core import telemetry
 from diptych.data import dedup
+from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.slices import slices
 from diptych.evaluation.split import COLUMN, sides
+from diptych.inputs.image import decode
 
 TASK = "duplicates"
 
@@ -32,12 +35,13 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicatesConfig:
-    """`column` says which pictures are for training ("train", "val") and which for the test; None: all are the test,
-    and only twins inside it are looked for. `distance` is how many of 64 bits of the perceptual hash may differ and
-    `cosine` the least cosine of near vectors; None leaves that look out. The hash decodes every picture.
+    """`column` says which pictures are for training ("train", "val") and which for the test; None: the data's "split",
+    and without one all are the test, in which twins are looked for. `distance` is how many of 64 bits of the perceptual
+    hash may differ and `cosine` the least cosine of near vectors; None leaves that look out. The hash decodes every
+    picture.
     """
 
-    column: str | None = COLUMN
+    column: str | None = None
     distance: int | None = 4
     cosine: float | None = 0.95
 
@@ -55,15 +59,16 @@ def duplicates(embedded: Embedded, config: DuplicatesConfig) -> Outcome:
     ValueError without the column, and without test pictures.
     """
     data = embedded.data
-    train, val, test = sides(data, config.column) if config.column else ([], [], list(range(len(data))))
+    column = config.column or (COLUMN if COLUMN in data.columns else None)
+    train, val, test = sides(data, column) if column else ([], [], list(range(len(data))))
     if not test:
-        raise ValueError(f"column {config.column!r} of {data.name} has no picture of the part 'test'; column=None "
-                         "looks for twins among all pictures")
-    hashes = None if config.distance is None else _hashed(embedded, [*train, *val, *test], config.distance)
+        raise ValueError(f"column {column!r} of {data.name} has no picture of the part 'test'; leave the column out "
+                         "to look for twins among all pictures")
+    hashes = None if config.distance is None else _hashed(data, (*train, *val, *test), config.distance)
     values: dict[str, np.ndarray] = {}
     details: dict[str, list[str]] = {}
     for side, others in {"train": [*train, *val], "test": test}.items():
-        if side == "train" and config.column is None:
+        if side == "train" and column is None:
             continue
         twins = {"same_pixels": _first_copy(data.same or range(len(data)), test, others)}
         if hashes is not None and config.distance is not None:
@@ -80,7 +85,7 @@ def duplicates(embedded: Embedded, config: DuplicatesConfig) -> Outcome:
         details[f"{side}_twin_by"] = by.tolist()
     return Outcome(
         task=TASK, ids=[data.ids[picture] for picture in test], values=values, details=details,
-        slices=slices(data, test, without=[config.column or ""]), lower=frozenset(values))
+        slices=slices(data, test, without=[column or ""]), lower=frozenset(values))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,10 +97,12 @@ class _Hashes:
     group: Int64[np.ndarray, " all"]
 
 
-def _hashed(embedded: Embedded, pictures: Sequence[int], distance: int) -> _Hashes:
-    bits, colours = np.zeros(len(embedded.data), np.uint64), np.zeros((len(embedded.data), 3), np.uint8)
+@lru_cache(maxsize=1)
+def _hashed(data: Dataset, pictures: tuple[int, ...], distance: int) -> _Hashes:
+    """Decoding takes the time, and is the same for every model."""
+    bits, colours = np.zeros(len(data), np.uint64), np.zeros((len(data), 3), np.uint8)
     with ThreadPoolExecutor(_DECODERS) as pool, telemetry.progress("hashing", len(pictures), "pictures") as bar:
-        found = pool.map(lambda picture: dedup.perceptual_hash(embedded.decode(picture)), pictures)
+        found = pool.map(lambda picture: dedup.perceptual_hash(decode(data.read(picture))), pictures)
         for picture, one in zip(pictures, found, strict=True):
             bits[picture], colours[picture] = one
             bar.advance()
