@@ -1,4 +1,4 @@
-"""What models say of pictures: the figures are the libraries', a parrot scores nothing, and who cannot speak is told."""
+"""What models say of pictures: the figures are the libraries', a parrot scores nothing, who cannot speak is told."""
 
 from dataclasses import replace
 

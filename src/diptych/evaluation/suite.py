@@ -122,22 +122,8 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         data, kept = without(whole, {number: reason for one in made for number, reason in one.broken.items()})
         given = {name: embedded(entrant.embedder, data, one.vectors[kept], entrant.runtime, entrant.looks)
                  for name, entrant, one in zip(names, entrants, made, strict=True)}
-    outcomes: dict[str, dict[str, Outcome]] = {}
     templates: list[Template] = []
-    left_out: dict[str, str] = {}
-    for task, run in _tasks(suite):
-        with phase(task):
-            why: dict[str, str] = {}
-            for name, one in given.items():
-                try:
-                    for outcome in run(one):
-                        outcomes.setdefault(outcome.task, {})[name] = outcome
-                except ValueError as error:
-                    why[name] = str(error)
-            told = _told(task, why, len(given))
-            left_out |= told
-            for what, reason in told.items():
-                telemetry.notice(f"{what} is left out: {reason}")
+    outcomes, left_out = _outcomes(suite, given, phase)
     for task, column in [(task, column) for task in GROUPED for column in suite.groups if task in outcomes]:
         try:
             config = WorstGroupConfig(column=column)
@@ -173,6 +159,28 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         data=Data(name=data.name, sha256=data.sha256, revision=data.revision, counts=data.counts, skipped=data.skipped),
         models=tuple(_model(entrant) for entrant in entrants), figures=tuple(figures), differences=tuple(differences),
         costs=tuple(costs), views=replace(seen, templates=tuple(templates))))
+
+
+def _outcomes(
+    suite: Suite, given: Mapping[str, Embedded], phase: telemetry.Phases
+) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
+    """What every task found, by task and model, and what is left out, with the reason."""
+    outcomes: dict[str, dict[str, Outcome]] = {}
+    left_out: dict[str, str] = {}
+    for task, run in _tasks(suite):
+        why: dict[str, str] = {}
+        with phase(task):
+            for name, one in given.items():
+                try:
+                    for outcome in run(one):
+                        outcomes.setdefault(outcome.task, {})[name] = outcome
+                except ValueError as error:
+                    why[name] = str(error)
+        told = _told(task, why, len(given))
+        left_out |= told
+        for what, reason in told.items():
+            telemetry.notice(f"{what} is left out: {reason}")
+    return outcomes, left_out
 
 
 def _told(task: str, why: Mapping[str, str], models: int) -> dict[str, str]:

@@ -80,7 +80,7 @@ def captions(described: Mapping[str, Outcome], seed: int = 0) -> tuple[Described
     worst = drawn[np.argsort(scores.max(axis=0)[drawn], kind="stable")][:third]
     chosen = list(dict.fromkeys([*apart.tolist(), *worst.tolist(), *drawn.tolist()]))[:CAPTIONS]
     return tuple(Described(
-        id=first.ids[at], references=tuple(first.details["references"][at]),
+        id=first.ids[int(at)], references=tuple(first.details["references"][at]),
         said={model: str(outcome.details["said"][at]) for model, outcome in described.items()},
         cider={model: float(outcome.values["cider"][at]) for model, outcome in described.items()}) for at in chosen)
 

@@ -36,9 +36,9 @@ def test_the_numbers_are_the_coco_evaluations():
 
 def test_one_sentence_for_every_picture_says_nothing():
     known = frequencies(TRUE)
-    assert max(cider("on the table".split(), own, known) for own in TRUE) > 1  # of the one it is true of
+    assert max(cider(["on", "the", "table"], own, known) for own in TRUE) > 1  # of the one it is true of
     assert all(cider(["a"], own, frequencies([["a", "thing"]] * 3)) == 0 for own in TRUE)
-    assert sum(cider("a photo of a thing".split(), own, known) for own in TRUE) / len(TRUE) < 0.1
+    assert sum(cider(["a", "photo", "of", "a", "thing"], own, known) for own in TRUE) / len(TRUE) < 0.1
 
 
 @given(sentences, st.lists(sentences, min_size=1, max_size=3))
@@ -51,7 +51,7 @@ def test_a_copy_is_best_and_nothing_is_worst(said, others):
 
 
 def test_the_longest_common_subsequence_may_have_gaps():
-    assert rouge_l("a x b y c".split(), ["a b c".split()], beta=1.0) == pytest.approx(2 * 0.6 / 1.6)
+    assert rouge_l([*"axbyc"], [[*"abc"]], beta=1.0) == pytest.approx(2 * 0.6 / 1.6)
 
 
 @pytest.mark.parametrize("references", [[], [[]], [["a"], []]])

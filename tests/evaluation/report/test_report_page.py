@@ -193,7 +193,8 @@ def test_a_grid_that_a_model_did_not_answer():
 def test_captions_alone_are_worth_a_tab_and_a_model_that_says_nothing_has_none():
     whole = comparison()
     views = Views(captions=whole.views.captions)
-    assert [each is None for each in payload(replace(whole, views=views))["captions"][0]["said"]] == [False, False, True]
+    said = payload(replace(whole, views=views))["captions"][0]["said"]
+    assert [each is None for each in said] == [False, False, True]
     made = page(replace(whole, views=views))
     assert 'id="caption-list"' in made and 'id="grid-list"' not in made and "differ most" in made
 

@@ -1,8 +1,8 @@
 """Run a recipe: data → stages, each with the weights that it begins with → the model's folder.
 
 Everything is kept in the run folder, so a killed run goes on where it stopped: `recipe.json`, `tokenizer.json`, a
-checkpoint for each stage, `metrics.jsonl`, and at the end `model/`, which opens like any other; the decoder, if the stage
-that comes out trains one, lies beside it. Under `torchrun` every rank runs this; the first one writes.
+checkpoint for each stage, `metrics.jsonl`, and at the end `model/`, which opens like any other, with the decoder beside
+it that the stage trains. Under `torchrun` every rank runs this; the first one writes.
 """
 
 import dataclasses

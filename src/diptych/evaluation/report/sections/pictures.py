@@ -1,5 +1,5 @@
-"""Pictures: what was taken for what, what each model found for the same query, and what it says of a picture. The browser draws them from the
-page's data, because one picture stands in many places; here is the frame."""
+"""Pictures: what was taken for what, what each model found for the same query, and what it says of a picture. The
+browser draws them from the page's data, because one picture stands in many places; here is the frame."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ def section(comparison: Comparison) -> Html | None:
         return None
     note = "The pictures of this tab need JavaScript; their numbers are in comparison.json."
     return content(h("p", note, class_="scriptless"), _confusions(comparison) if views.confusions else None,
-                   _grids(comparison) if views.grids else None, _captions(alone=len(comparison.models) == 1) if views.captions else None)
+                   _grids(comparison) if views.grids else None, _captions(comparison) if views.captions else None)
 
 
 def payload(comparison: Comparison) -> dict[str, Any]:
@@ -85,7 +85,8 @@ def _grids(comparison: Comparison) -> Html:
         h("div", _choice("failure-model", "Model"), class_="controls"), h("div", id="failure-list"))
 
 
-def _captions(*, alone: bool) -> Html:
+def _captions(comparison: Comparison) -> Html:
+    alone = all(len(each.said) == 1 for each in comparison.views.captions)
     first = "What is described worst comes first" if alone else (
         "Where models differ most comes first, then what all of them describe worst")
     return content(
