@@ -64,7 +64,7 @@ def test_what_the_data_do_not_allow_is_left_out_with_its_reason(tmp_path):
 
 
 def test_a_task_is_left_out_for_the_models_that_cannot_do_it(data):
-    suite = replace(SUITE, captioning=CaptioningConfig(), efficiency=None)
+    suite = replace(SUITE, captioning=CaptioningConfig(), corruptions=None, efficiency=None)
     speaking = replace(entrant(ColourEmbedder), looks=Looks(describe=lambda some: ["number 1 red"] * len(some)))
     made = evaluate(suite, [entrant(ConstantEmbedder), speaking], data)
     found = made.comparison

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from diptych.core import telemetry
 from diptych.core.errors import DiptychError
@@ -20,7 +20,8 @@ from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import captions
 from diptych.evaluation.metrics.captions import Frequencies, Words
-from diptych.evaluation.outcome import Outcome, Statistic
+from diptych.evaluation.metrics.sums import OfSums
+from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.slices import slices
 from diptych.evaluation.split import COLUMN, tested_part
 from diptych.index.lexical import is_unspaced, runs
@@ -139,15 +140,16 @@ def _judged(
         "rouge_l": np.array([captions.rouge_l(own, others) for own, others in zip(said, true, strict=True)])}
 
 
-def _bleu(counts: Int[np.ndarray, "samples 10"]) -> Statistic:
+def _bleu(counts: Int[np.ndarray, "samples 10"]) -> OfSums:
     """BLEU-4 of all samples, from the n-grams of one to four words that are right, those that were said, and the
-    lengths of what was said and of the nearest reference: they add up."""
+    lengths of what was said and of the nearest reference. NaN of no sample."""
     from sacrebleu.metrics.bleu import BLEU
 
-    def score(weights: np.ndarray) -> float:
-        if not weights.any():
+    def score(sums: Float[np.ndarray, " 10"]) -> float:
+        if not sums[9]:  # every reference has words
             return float("nan")
-        total = [round(number) for number in (weights @ counts).tolist()]
+        total = [round(number) for number in sums.tolist()]
         return min(1.0, BLEU.compute_bleu(total[:4], total[4:8], total[8], total[9]).score / 100)  # 1 + rounding
 
-    return score
+    return OfSums(cell=np.zeros(len(counts), np.int64), columns=counts.astype(np.float64),
+                  figure=lambda sums: np.array([score(row) for row in sums[:, 0]]))
