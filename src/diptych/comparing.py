@@ -61,7 +61,9 @@ def _entrants(models: Sequence[str]) -> "list[Entrant]":
     """Each with a name as short as tells it apart: a run folder's model is called by the run."""
     import functools
 
+    from diptych.evaluation.embedded import Looks
     from diptych.evaluation.suite import Entrant
+    from diptych.models.checkpoints.captioner import has_captioner, open_captioner
     from diptych.models.operations import tower_operations
 
     short = [_short(name) for name in models]
@@ -69,12 +71,14 @@ def _entrants(models: Sequence[str]) -> "list[Entrant]":
     for name, called in zip(models, short, strict=True):
         at = _find(name)
         embedder = cast("TorchEmbedder", load_model(name))
+        speaks = at.path is None and has_captioner(at.folder)
+        describe = open_captioner(at.folder, embedder).describe if speaks else None
         weights = at.path or at.folder / "model.safetensors"
         image, text = tower_operations(at.entry.towers)
         found.append(Entrant(
             embedder=embedder.renamed(called if short.count(called) == 1 else name), runtime=embedder.engine.name,
             open_model=functools.partial(load_model, name), weights_bytes=weights.stat().st_size,
-            image_operations=image, text_operations=text))
+            image_operations=image, text_operations=text, looks=Looks(describe=describe)))
     return found
 
 

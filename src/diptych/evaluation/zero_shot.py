@@ -16,7 +16,7 @@ from diptych.evaluation.metrics import calibration, classification
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.result import Template
 from diptych.evaluation.slices import slices
-from diptych.evaluation.split import COLUMN
+from diptych.evaluation.split import COLUMN, tested_part
 from diptych.evaluation.templates import TEMPLATES, canonical, fill
 
 TASK = "zero_shot"
@@ -126,8 +126,7 @@ def _labelled(data: Dataset) -> tuple[Int[np.ndarray, " pictures"], Int[np.ndarr
         raise ValueError(f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes) or 'no labels'}); "
                          "zero-shot classification tells two or more apart")
     number = {name: at for at, name in enumerate(data.classes)}
-    parts = data.columns.get(COLUMN, ())
-    tested = "test" if "test" in parts else "val" if "val" in parts else None
+    parts, tested = data.columns.get(COLUMN, ()), tested_part(data)
     pictures = [i for i, label in enumerate(data.labels) if label and (tested is None or parts[i] == tested)]
     if not pictures:
         raise ValueError(f"no picture of {data.name}'s part {tested!r} has a class")

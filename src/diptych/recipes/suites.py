@@ -6,6 +6,7 @@ corruption at every severity, more pictures and few-shot probes.
 
 from collections.abc import Callable
 
+from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.duplicates import DuplicatesConfig
 from diptych.evaluation.efficiency import EfficiencyConfig
@@ -30,6 +31,7 @@ def standard() -> Suite:
         name="standard", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
         neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(), skew=SkewConfig(), bias=BiasConfig(),
         queries=QueriesConfig(), corruptions=CorruptionsConfig(), duplicates=DuplicatesConfig(),
+        captioning=CaptioningConfig(),
         efficiency=EfficiencyConfig(rounds=10, budget_s=60.0))
 
 
@@ -40,6 +42,7 @@ def full() -> Suite:
         compositional=CompositionalConfig(), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
         few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(), queries=QueriesConfig(queries=5000),
         corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),
+        captioning=CaptioningConfig(pictures=5000),
         efficiency=EfficiencyConfig(), draws=2000)
 
 
