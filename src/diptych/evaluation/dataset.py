@@ -63,6 +63,7 @@ class Dataset:
     labels: tuple[str, ...]
     classes: tuple[str, ...] = ()
     names: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    templates: tuple[str, ...] = ()
     captions: tuple[Caption, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     same: tuple[int, ...] = ()
@@ -85,6 +86,16 @@ class Dataset:
         """For people."""
         return {"pictures": len(self.ids), "captions": len(self.captions), "classes": len(self.classes),
                 "languages": len(self.languages)}
+
+
+def as_queries(captions: Sequence[Caption]) -> list[Caption]:
+    """Captions that are equal, in one language, are one query, true of all their pictures. Some data hold them apart,
+    with the false ones of each."""
+    true_of: dict[tuple[str, str], dict[int, None]] = {}
+    for caption in captions:
+        true_of.setdefault((caption.language, caption.text), {}).update(dict.fromkeys(caption.pictures))
+    return [Caption(text=text, language=language, pictures=tuple(pictures))
+            for (language, text), pictures in true_of.items()]
 
 
 def subset(data: Dataset, numbers: Sequence[int]) -> Dataset:
