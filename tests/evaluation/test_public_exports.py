@@ -1,15 +1,22 @@
-"""CLIP_benchmark's shards, on disk and from a hub that is made up here."""
+"""CLIP_benchmark's shards, on disk and from a hub that runs in the test."""
 
-import shutil
+import functools
+import hashlib
+import http.server
+import json
+import re
+import threading
 
 import pytest
 from layouts import classified, drawn, export, put
 
 from diptych.core.errors import SourceError
-from diptych.evaluation.public import catalogue, hub
+from diptych.evaluation.public import catalogue, hub, opening
 from diptych.evaluation.public.opening import found_in, listed, open_named
 from diptych.evaluation.sets import Columns, open_dataset
 from diptych.evaluation.zero_shot import ZeroShotConfig, names_of
+
+COMMIT = "c0ffee" + "0" * 34
 
 
 @pytest.fixture(autouse=True)
@@ -19,19 +26,57 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
+class Answers(http.server.BaseHTTPRequestHandler):
+    """What the Hugging Face hub answers of data sets: what is in them, and the files."""
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, body):
+        self.server.asked.append((self.command, self.path))
+        found = re.fullmatch(r"/(api/)?datasets/([^/]+/[^/]+)/(resolve|revision|tree)/([^/?]+)/?([^?]*)(?:\?.*)?",
+                             self.path)
+        folder = self.server.repositories.get(found[2]) if found else None
+        if folder is None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+            return
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        if found[3] == "resolve":
+            data, etag = files[found[5]], hashlib.sha256(files[found[5]]).hexdigest()
+        elif found[3] == "tree":
+            data, etag = json.dumps([{"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
+                                     for name, data in files.items()]).encode(), "tree"
+        else:
+            about = {"id": found[2], "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+            data, etag = json.dumps(about).encode(), "about"
+        self.send_response(200)
+        for header, value in (("Content-Length", len(data)), ("ETag", f'"{etag}"'), ("X-Repo-Commit", COMMIT)):
+            self.send_header(header, str(value))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *_):
+        return
+
+
 @pytest.fixture
-def a_hub(tmp_path, monkeypatch):
-    """Repositories by name, each a folder; what was asked of it is remembered."""
-    repositories, asked = {}, []
-
-    def download(repo, *, repo_type, local_dir, allow_patterns):
-        asked.append((repo, repo_type, tuple(allow_patterns)))
-        if repo not in repositories:
-            raise OSError("404 Client Error")
-        shutil.copytree(repositories[repo], local_dir, dirs_exist_ok=True)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    return repositories, asked
+def a_hub(monkeypatch):
+    """Repositories by name, each a folder; what was asked for is remembered. The client is huggingface_hub's own."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.repositories, server.asked = {}, []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setattr(opening.hub, "fetch", functools.partial(
+            hub.fetch, endpoint=f"http://127.0.0.1:{server.server_port}"))
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 def test_classes_without_a_picture_can_be_answered_and_one_may_have_no_name(tmp_path):
@@ -52,28 +97,30 @@ def test_retrieval_exports_have_a_caption_a_line(tmp_path):
 
 
 def test_what_the_hub_has_is_downloaded_once_and_found_by_name(tmp_path, a_hub):
-    repositories, asked = a_hub
-    repositories["clip-benchmark/wds_vtab-cifar100"] = export(
+    a_hub.repositories["clip-benchmark/wds_vtab-cifar100"] = export(
         tmp_path / "there", [classified(4, 2)], classes=["apple", "aquarium fish"], templates=["a photo of a {c}."])
+    put(tmp_path / "there", "train/0.tar", "picture.jpg")
     with pytest.raises(SourceError, match=r"cifar100 is not here: .*data has no folder cifar100 or vtab/cifar100 or "
                                           r"wds_vtab-cifar100; `--on hub:cifar100` downloads it"):
         open_named("cifar100")
     first = open_named("hub:cifar100")
     assert first.name == "cifar100" and first.labels == ("apple", "aquarium fish") * 2
     assert open_named("cifar100").sha256 == open_named("hub:clip-benchmark/wds_vtab-cifar100").sha256 == first.sha256
-    assert asked == [("clip-benchmark/wds_vtab-cifar100", "dataset", hub.FILES)]
+    got = [path.rpartition("/resolve/")[2] for command, path in a_hub.asked if command == "GET" and "resolve" in path]
+    assert sorted(got) == sorted(f"{COMMIT}/{name}" for name in (
+        "classnames.txt", "test/0.tar", "test/nshards.txt", "zeroshot_classification_templates.txt"))
     assert next(one for one in listed() if one.entry.name == "cifar100").folder == str(
         tmp_path / "home" / "sets" / "clip-benchmark" / "wds_vtab-cifar100")
 
 
 def test_any_repository_in_this_layout(tmp_path, a_hub):
-    a_hub[0]["someone/wds_birds"] = export(tmp_path / "there", [classified(4, 2)], classes=["wren", "robin"])
+    a_hub.repositories["someone/wds_birds"] = export(tmp_path / "there", [classified(4, 2)], classes=["wren", "robin"])
     data = open_named("hub:someone/wds_birds", Columns())
     assert data.name == "someone/wds_birds" and data.labels == ("wren", "robin") * 2
 
 
 def test_mistakes_are_told(tmp_path, a_hub):
-    with pytest.raises(SourceError, match=r"cannot get clip-benchmark/wds_mnist from the hub \(OSError: 404"):
+    with pytest.raises(SourceError, match=r"cannot get clip-benchmark/wds_mnist .* \(Rep.*NotFoundError: 404"):
         open_named("hub:mnist")
     with pytest.raises(SourceError, match="xm3600 has no export on the hub that is read here; get it from google"):
         open_named("hub:xm3600")
@@ -81,7 +128,7 @@ def test_mistakes_are_told(tmp_path, a_hub):
         open_named("hub:cifar1000")
     there = export(tmp_path / "there", [classified(2, 2), classified(2, 2)], classes=["a", "b"])
     (there / "test" / "1.tar").unlink()
-    a_hub[0]["someone/half"] = there
+    a_hub.repositories["someone/half"] = there
     with pytest.raises(SourceError, match=r"someone/half is no whole export .* has 1 shards"):
         open_named("hub:someone/half")
     with pytest.raises(SourceError, match="lacks some of the shards"):

@@ -60,6 +60,13 @@ def test_what_the_data_do_not_allow_is_left_out_with_its_reason(tmp_path):
         evaluate(only, [entrant(ColourEmbedder)], open_dataset(tmp_path / "pictures"))
 
 
+def test_a_public_sets_own_figure_leads(data):
+    known = replace(data, headline=("zero_shot", "mean_per_class_recall"))
+    assert evaluate(SUITE, [entrant(ColourEmbedder)], known).comparison.headline == known.headline
+    other = replace(data, headline=("winoground", "group"))
+    assert evaluate(SUITE, [entrant(ColourEmbedder)], other).comparison.headline == ("text_to_image", "hit@1")
+
+
 def test_groups_have_a_worst_one(data):
     suite = replace(SUITE, groups=("label_kind",))
     with pytest.raises(ValueError, match="has no column 'label_kind'"):

@@ -46,7 +46,9 @@ class Dataset:
     or raises PictureError.
 
     `labels` gives each picture's class, "" where it has none; `classes` all of them in order, and `names` what a class
-    is called by language ("" is the language of the data). `columns` are other values of each picture, to slice by.
+    is called by language ("" is the language of the data). `templates`, with a {} each, are what a public set's figures
+    put around the names, and `headline` is the task and the figure that it is known by. `columns` are other values of
+    each picture, to slice by.
     `same` numbers pictures so that those with the same pixels have the same number: they are one answer. `contents`
     names each picture's bytes (their SHA-256), so that its vector is known again in other data. `skipped` are (id,
     reason) of what could not be used.
@@ -69,6 +71,7 @@ class Dataset:
     same: tuple[int, ...] = ()
     contents: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    headline: tuple[str, str] | None = None
     maps: Maps = field(default_factory=Maps)
     regions: Mapping[int, tuple[Region, ...]] = field(default_factory=dict[int, tuple[Region, ...]])
     scenes: "Dataset | None" = None

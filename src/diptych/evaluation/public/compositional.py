@@ -40,7 +40,7 @@ def open_winoground(name: str, root: Path) -> Dataset:
             captions += [
                 Caption(text=texts[at], pictures=(int(images[at] or 0),), language="en",
                         negatives=((_tag(example).lower(), texts[1 - at]),)) for at in (0, 1)]
-    return _saying(data, captions)
+    return _saying(data, captions, ("winoground", "group"))
 
 
 def _file(place: Path, image: str) -> Path:
@@ -72,9 +72,10 @@ def open_sugarcrepe(name: str, root: Path) -> Dataset:
             if (at := number.get(row["filename"])) is not None:
                 false.setdefault((at, row["caption"]), {})[kind, row["negative_caption"]] = None
     return _saying(data, [Caption(text=text, pictures=(at,), language="en", negatives=tuple(negatives))
-                          for (at, text), negatives in false.items()])
+                          for (at, text), negatives in false.items()], ("hard_negatives", "true_over_negative"))
 
 
-def _saying(data: Dataset, captions: Sequence[Caption]) -> Dataset:
+def _saying(data: Dataset, captions: Sequence[Caption], headline: tuple[str, str]) -> Dataset:
     """The pictures with these captions; what is kept of the data is found by their hash."""
-    return replace(data, captions=tuple(captions), sha256=sha256_bytes(f"{data.sha256} {captions}".encode()))
+    return replace(data, captions=tuple(captions), headline=headline,
+                   sha256=sha256_bytes(f"{data.sha256} {captions}".encode()))

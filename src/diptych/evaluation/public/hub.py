@@ -11,7 +11,8 @@ from diptych.core.errors import SourceError
 from diptych.core.files import home
 from diptych.evaluation.exports import SHARDS
 
-FILES = ("*.txt", "test/*.txt", "test/*.tar")
+TEXTS, TARS = ("*.txt", "test/*.txt"), ("test/*.tar",)
+"""Patterns of what is downloaded."""
 
 
 def place_of(repo: str) -> Path:
@@ -19,9 +20,9 @@ def place_of(repo: str) -> Path:
     return home() / "sets" / repo
 
 
-def fetch(repo: str) -> Path:
-    """The folder with the repository's export, downloaded unless it is whole. SourceError when the hub cannot be
-    reached, or has no such export."""
+def fetch(repo: str, endpoint: str | None = None) -> Path:
+    """The folder with the repository's export, downloaded unless it is whole. `endpoint` is another hub than the public
+    one ($HF_ENDPOINT by default). SourceError when the hub cannot be reached, or has no such export."""
     from huggingface_hub import snapshot_download
 
     folder = place_of(repo)
@@ -29,7 +30,9 @@ def fetch(repo: str) -> Path:
         return folder
     telemetry.notice(f"downloading the test part of {repo} into {folder}")
     try:
-        snapshot_download(repo, repo_type="dataset", local_dir=folder, allow_patterns=list(FILES))
+        for files in (TEXTS, TARS):  # the shards last: where they all are, everything is
+            snapshot_download(repo, repo_type="dataset", local_dir=folder, allow_patterns=list(files),
+                              endpoint=endpoint)
     except Exception as error:  # what a lost network raises depends on the HTTP library of huggingface_hub's version
         reason = str(error).strip().split("\n")[0]
         raise SourceError(f"cannot get {repo} from the hub ({type(error).__name__}: {reason}). Run the command again "
