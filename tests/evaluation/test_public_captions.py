@@ -152,6 +152,9 @@ def test_what_is_missing_is_named(tmp_path):
     write(tmp_path / "c", "dataset_coco.json", "{")
     with pytest.raises(SourceError, match="cannot be read as JSON"):
         opened("coco", tmp_path / "c")
+    write(tmp_path / "c", "dataset_coco.json", {"pictures": []})
+    with pytest.raises(SourceError, match=r"is not mscoco_captions as its authors publish it \(KeyError: 'images'\)"):
+        opened("coco", tmp_path / "c")
     karpathy(tmp_path / "c", "dataset_coco.json", "val2014")
     with pytest.raises(SourceError, match="has no folder val2014, images/val2014"):
         opened("coco", tmp_path / "c")

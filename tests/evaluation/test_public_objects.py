@@ -9,6 +9,7 @@ from layouts import classified, drawn, export, objectnet, opened, put, write
 
 from diptych.core.errors import SourceError
 from diptych.evaluation.public.objects import imagenet_names
+from diptych.evaluation.sets import Columns
 from diptych.evaluation.templates import TEMPLATES
 from diptych.evaluation.zero_shot import names_of
 
@@ -78,6 +79,8 @@ def test_other_folders_are_told(tmp_path):
         opened("imagenet1k", tmp_path)
     with pytest.raises(SourceError, match="has no folder images"):
         opened("objectnet", tmp_path)
+    with pytest.raises(ValueError, match="imagenet1k has its own classes and captions"):
+        opened("imagenet1k", tmp_path, Columns(label="species"))
     (tmp_path / "val" / "n00000001").rename(tmp_path / "val" / "n01440764")
     (tmp_path / "val" / "n01440764" / "a.JPEG").unlink()
     with pytest.raises(SourceError, match="nothing of the test part is listed there"):

@@ -1,6 +1,7 @@
 """Sets of captions: MS-COCO and Flickr30k in Karpathy's test parts, Crossmodal-3600 in 36 languages.
 
-All captions of a picture count, as in the published figures: about five, in XM3600 about two in each language.
+All captions of a picture count: about five, in XM3600 about two in each language, of which CLIP_benchmark takes the
+first alone.
 """
 
 from collections import defaultdict

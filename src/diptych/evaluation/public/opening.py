@@ -60,7 +60,8 @@ def open_named(on: str, columns: Columns | None = None) -> Dataset | None:
 
 
 def open_public(entry: PublicSet, root: Path | None = None, columns: Columns | None = None) -> Dataset:
-    """The set in this folder, or in the one where it is found."""
+    """The set in this folder, or in the one where it is found. SourceError when it is not there as `LAYOUTS` says,
+    ValueError for columns where there is nothing to choose."""
     found = root or found_in(entry)
     if found is None or not found.is_dir():
         get = f"`--on {HUB}{entry.name}` downloads it" if entry.hub else f"get it from {entry.home} ({entry.licence})"
@@ -69,13 +70,19 @@ def open_public(entry: PublicSet, root: Path | None = None, columns: Columns | N
                           f"{entry.name}=FOLDER`. It is read as {'; or '.join(read)}")
     if _shards(found):
         return _export(entry.name, found, columns)
-    if entry.layout in _LABELLED:
-        columns = columns or Columns()
-        return _LABELLED[entry.layout](entry.name, found, replace(columns, label=columns.label or entry.label))
     if entry.layout == "export":
         raise SourceError(f"{found} is not {entry.name} as it is read: expected {LAYOUTS['export']}; "
                           f"`--on {HUB}{entry.name}` downloads it so")
-    return _READERS[entry.layout](entry.name, found)
+    columns = columns or Columns()
+    if entry.layout in _READERS and columns != Columns():
+        raise ValueError(f"{entry.name} has its own classes and captions; columns are chosen in tables")
+    try:
+        if entry.layout in _READERS:
+            return _READERS[entry.layout](entry.name, found)
+        return _LABELLED[entry.layout](entry.name, found, replace(columns, label=columns.label or entry.label))
+    except (KeyError, IndexError, TypeError, AttributeError) as error:  # a file of that name with another content
+        raise SourceError(f"{found} is not {entry.name} as its authors publish it ({type(error).__name__}: {error}); "
+                          f"expected {LAYOUTS[entry.layout]}") from error
 
 
 def listed() -> list[Listed]:

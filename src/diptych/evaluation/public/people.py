@@ -16,7 +16,7 @@ from diptych.evaluation.sets import Columns
 
 REGIONS = {"af": "Africa", "am": "the Americas", "as": "Asia", "eu": "Europe"}
 INCOMES = (200.0, 684.0, 1997.0)
-"""The upper bounds of a quarter of Dollar Street's homes each, in US$ of a month per adult."""
+"""Upper bounds of Dollar Street's income quartiles, in US$ a month, as evaluations of it draw them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ _FACES = {
         "Male": "man", "Female": "woman"}),
     "age": _Words(templates=("a photo of a person aged {} years", "a photo of a face aged {} years")),
 }
-"""How FairFace's columns are put in words. The papers that used it do not say theirs."""
+"""How FairFace's columns are put in words; these are ours."""
 
 
 def open_fairface(name: str, root: Path, columns: Columns) -> Dataset:
