@@ -34,10 +34,11 @@ def open_imagenet(name: str, root: Path) -> Dataset:
         (path, synsets[int(place.name)] if place.name.isdigit() else place.name)
         for place in _class_folders(root) for path in sorted(place.iterdir())
         if path.suffix.lower() in PICTURE_SUFFIXES]
-    if unknown := sorted({label for _, label in labelled} - names.keys()):
+    shown = {label for _, label in labelled}
+    if unknown := sorted(shown - names.keys()):
         raise SourceError(f"{root} has folders of {len(unknown)} classes that ImageNet-1k does not have, such as "
                           f"{unknown[0]}")
-    there = [synset for synset in synsets if synset in {label for _, label in labelled}]
+    there = [synset for synset in synsets if synset in shown]
     return pictures(name, root, [pair(path, label=label) for path, label in labelled], found=Beside(
         labels=tuple(there), names=tuple((synset, names[synset]) for synset in there), templates=TEMPLATES["clip80"]))
 
