@@ -20,7 +20,8 @@ def compare(
     models: Sequence[str], on: str | Path, *, suite: "Suite | None" = None, languages: Sequence[str] | None = None,
     columns: "Columns | None" = None, limit: int | None = None,
 ) -> "Evaluated":
-    """Evaluate models side by side on a folder, a table, shards, or the bundled corpus ("pictograms").
+    """Evaluate models side by side on a folder, a table, shards, a public set by its name ("imagenet1k"), or the
+    bundled corpus ("pictograms").
 
     `suite` is `recipes.suites.standard()` by default; `limit` draws so many pictures. ValueError and SourceError say
     what is wrong with the data, ModelNotFound which model is not here.
@@ -45,15 +46,18 @@ def _dataset(
     from diptych.data.draws import generator
     from diptych.evaluation.corpus import open_pictograms
     from diptych.evaluation.dataset import subset
+    from diptych.evaluation.public.opening import open_named
     from diptych.evaluation.sets import open_dataset
 
     bundled = is_bundled(on) or Path(on).resolve() == pictograms.folder().resolve()
-    data = open_pictograms(languages) if bundled else open_dataset(on, columns)
+    data = open_pictograms(languages) if bundled else open_named(str(on), columns) or open_dataset(on, columns)
     if limit is not None and limit < len(data):
         if limit < 2:
             raise ValueError(f"limit is at least 2 pictures, got {limit}")
         drawn = generator(seed, "limit").permutation(len(data))[:limit]
-        data = replace(subset(data, sorted(drawn.tolist())), sha256=f"{data.sha256}-{limit}-{seed}")
+        # a drawn picture is told from all classes, as it is without a limit
+        data = replace(subset(data, sorted(drawn.tolist())), classes=data.classes,
+                       sha256=f"{data.sha256}-{limit}-{seed}")
     return data
 
 

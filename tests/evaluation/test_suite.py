@@ -83,6 +83,13 @@ def test_a_task_is_left_out_for_the_models_that_cannot_do_it(data):
     assert set(none.provenance.left_out) == {"captioning"}  # once, for all of them
 
 
+def test_a_public_sets_own_figure_leads(data):
+    known = replace(data, headline=("zero_shot", "mean_per_class_recall"))
+    assert evaluate(SUITE, [entrant(ColourEmbedder)], known).comparison.headline == known.headline
+    other = replace(data, headline=("winoground", "group"))
+    assert evaluate(SUITE, [entrant(ColourEmbedder)], other).comparison.headline == ("text_to_image", "hit@1")
+
+
 def test_groups_have_a_worst_one(data):
     suite = replace(SUITE, groups=("label_kind",))
     with pytest.raises(ValueError, match="has no column 'label_kind'"):

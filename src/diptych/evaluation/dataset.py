@@ -46,7 +46,9 @@ class Dataset:
     or raises PictureError.
 
     `labels` gives each picture's class, "" where it has none; `classes` all of them in order, and `names` what a class
-    is called by language ("" is the language of the data). `columns` are other values of each picture, to slice by.
+    is called by language ("" is the language of the data). `templates`, with a {} each, are what a public set's figures
+    put around the names, and `headline` is the task and the figure that it is known by. `columns` are other values of
+    each picture, to slice by.
     `same` numbers pictures so that those with the same pixels have the same number: they are one answer. `contents`
     names each picture's bytes (their SHA-256), so that its vector is known again in other data. `skipped` are (id,
     reason) of what could not be used.
@@ -63,11 +65,13 @@ class Dataset:
     labels: tuple[str, ...]
     classes: tuple[str, ...] = ()
     names: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    templates: tuple[str, ...] = ()
     captions: tuple[Caption, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     same: tuple[int, ...] = ()
     contents: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    headline: tuple[str, str] | None = None
     maps: Maps = field(default_factory=Maps)
     regions: Mapping[int, tuple[Region, ...]] = field(default_factory=dict[int, tuple[Region, ...]])
     scenes: "Dataset | None" = None
@@ -85,6 +89,16 @@ class Dataset:
         """For people."""
         return {"pictures": len(self.ids), "captions": len(self.captions), "classes": len(self.classes),
                 "languages": len(self.languages)}
+
+
+def as_queries(captions: Sequence[Caption]) -> list[Caption]:
+    """Captions that are equal, in one language, are one query, true of all their pictures. Some data hold them apart,
+    with the false ones of each."""
+    true_of: dict[tuple[str, str], dict[int, None]] = {}
+    for caption in captions:
+        true_of.setdefault((caption.language, caption.text), {}).update(dict.fromkeys(caption.pictures))
+    return [Caption(text=text, language=language, pictures=tuple(pictures))
+            for (language, text), pictures in true_of.items()]
 
 
 def subset(data: Dataset, numbers: Sequence[int]) -> Dataset:

@@ -151,8 +151,8 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         seen = views(data, outcomes.get("text_to_image", {}), outcomes.get("zero_shot", {}),
                      outcomes.get("captioning", {}), suite.seed)
     there = Counter((figure.task, figure.name) for figure in figures if not figure.slice)
-    headline = next((one for least in (len(entrants), 1) for one in HEADLINES if there[one] >= least), None)
-    headline = headline or min(there)
+    known = [*([data.headline] if data.headline else ()), *HEADLINES, *sorted(there)]
+    headline = next(one for least in (len(entrants), 1) for one in known if there[one] >= least)
     sentences = verdict(headline, figures, differences, costs)
     return Evaluated(outcomes=outcomes, comparison=Comparison(
         provenance=_provenance(suite, phase, left_out, hardware), headline=headline, sentences=sentences,

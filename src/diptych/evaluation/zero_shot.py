@@ -20,6 +20,7 @@ from diptych.evaluation.split import COLUMN, tested_part
 from diptych.evaluation.templates import TEMPLATES, canonical, fill
 
 TASK = "zero_shot"
+AUTO = "auto"
 
 _AT_ONCE = 1 << 22
 """Scores in memory at a time: 16 MiB."""
@@ -27,25 +28,29 @@ _AT_ONCE = 1 << 22
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotConfig:
-    """`templates` are a set's name (`templates.TEMPLATES`), or templates with a {} each. `canonicalise` writes class
-    names and prompts as big_vision does. `language` is that of the names; "" is the data's own."""
+    """`templates` are a set's name (`templates.TEMPLATES`), or templates with a {} each; "auto" are those that the data
+    bring, as public sets do, and `otherwise` where they bring none. `canonicalise` writes class names and prompts as
+    big_vision does. `language` is that of the names; "" is the data's own."""
 
-    templates: str | tuple[str, ...] = "clip7"
+    templates: str | tuple[str, ...] = AUTO
+    otherwise: str = "clip7"
     canonicalise: bool = False
     language: str = ""
 
     def __post_init__(self):
-        if isinstance(self.templates, str) and self.templates not in TEMPLATES:
-            raise ValueError(f"no set of templates {self.templates!r}; there are {', '.join(TEMPLATES)}, or give "
-                             "templates with a {} each")
-        if not self.texts:
+        for name in (self.templates, self.otherwise):
+            if isinstance(name, str) and name not in TEMPLATES and (name == self.otherwise or name != AUTO):
+                raise ValueError(f"no set of templates {name!r}; there are {AUTO}, {', '.join(TEMPLATES)}, or give "
+                                 "templates with a {} each")
+        if not self.templates:
             raise ValueError("zero-shot classification needs a template; (\"{}\",) is the name alone")
-        for template in self.texts:
+        for template in () if isinstance(self.templates, str) else self.templates:
             fill(template, "")
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The templates."""
+    def texts(self, data: Dataset) -> tuple[str, ...]:
+        """The templates for these data."""
+        if self.templates == AUTO:
+            return data.templates or TEMPLATES[self.otherwise]
         return TEMPLATES[self.templates] if isinstance(self.templates, str) else self.templates
 
 
@@ -57,7 +62,7 @@ def zero_shot(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
     ValueError when there are fewer than two classes.
     """
     data, pictures, target = embedded.data, *_labelled(embedded.data)
-    classes = class_vectors(embedded, config, config.texts)
+    classes = class_vectors(embedded, config, config.texts(data))
     ks = (1, 5) if len(data.classes) > 5 else (1,)
     hits: dict[int, list[np.ndarray]] = {k: [] for k in ks}
     predicted, said = [], []
@@ -89,7 +94,8 @@ def by_template(embedded: Embedded, config: ZeroShotConfig) -> tuple[Template, .
     """acc@1 with each template alone; nothing where there is only one."""
     pictures, target = _labelled(embedded.data)
     found = []
-    for template in config.texts if len(config.texts) > 1 else ():
+    templates = config.texts(embedded.data)
+    for template in templates if len(templates) > 1 else ():
         classes = class_vectors(embedded, config, (template,))
         right = [classification.accuracy_at_k(embedded.images[pictures[some]] @ classes.T, target[some], 1)
                  for some in _blocks(len(pictures), len(classes))]

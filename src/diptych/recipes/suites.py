@@ -38,7 +38,7 @@ def standard() -> Suite:
 def full() -> Suite:
     """Everything, with more samples."""
     return Suite(
-        name="full", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(templates="clip80"),
+        name="full", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(otherwise="clip80"),
         compositional=CompositionalConfig(), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
         few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(), queries=QueriesConfig(queries=5000),
         corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),
