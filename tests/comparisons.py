@@ -25,7 +25,9 @@ from diptych.evaluation.result import (
     Figure,
     Found,
     Grid,
+    History,
     Model,
+    Point,
     Provenance,
     Rate,
     Template,
@@ -63,8 +65,19 @@ def comparison(**changes) -> Comparison:
             precision="float32", runtime="torch", general=i != 1) for i, name in enumerate(MODELS)),
         headline=headline,
         sentences=verdict(headline, figures, differences, costs),
-        figures=figures, differences=differences, costs=costs, views=_views())
+        figures=figures, differences=differences, costs=costs, views=_views(), history=_history(figures, differences))
     return Comparison(**{**vars(whole), **changes})
+
+
+def _history(figures, differences):
+    rng, then = np.random.default_rng(5), "2026-03-01T10:15:00+00:00"
+    main = [f for f in figures if (f.task, f.name, f.slice) == ("zero_shot", "acc@1", "")]
+    trend = [Point(created=f"2026-{2 + day // 28:02}-{1 + day % 28:02}T10:15:00+00:00", model=f.model, task=f.task,
+                   name=f.name, value=value, low=value - 0.02, high=value + 0.02)
+             for day in range(30) for f in main for value in [float(f.value + rng.normal(0, 0.01))]]
+    changes = [Difference(**{**vars(d), "model": m, "other": f"{m}, {then[:10]}"})
+               for d, m in zip(differences, MODELS, strict=False)]
+    return History(before=then, differences=tuple(changes), trend=tuple(trend))
 
 
 def thumbnail(number: int) -> str:

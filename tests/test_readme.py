@@ -3,10 +3,12 @@
 import dataclasses
 import itertools
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from diptych.cli.main import parser
 from diptych.data import pictograms
 from diptych.evaluation.suite import DECIDING, HEADLINES
 from diptych.recipes.family.config import DataConfig, Recipe, Stage
@@ -74,6 +76,17 @@ def test_every_suite_and_its_tasks_are_in_the_comparing_guide():
     assert all(f"`{name}`" in text for name in SUITES)
     assert all(f"`{name}`" in text for name in DECIDING)
     assert all(f"`{task}`" in text for task, _ in HEADLINES)
+
+
+@pytest.mark.parametrize("page", ["docs/compare.md", "docs/training.md"])
+def test_every_command_of_a_guide_is_one(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    said = [line for block in re.findall(r"```\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    commands = [line.partition("diptych ")[2].partition(" || ")[0] for line in said
+                if re.search(r"(^|[ /])diptych ", line)]
+    assert len(commands) >= 5
+    for command in commands:
+        parser().parse_args(shlex.split(command.replace(" …", ""), comments=True))  # exits on what it does not know
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,6 +1,6 @@
 """Comparing models: puts data, models and a suite together, as `workbench` does for searching."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from diptych.workbench import is_bundled, load_model
 
 if TYPE_CHECKING:
+    from diptych.core.types import Embedder
     from diptych.evaluation.dataset import Dataset
     from diptych.evaluation.selection import Choice, Needs
     from diptych.evaluation.sets import Columns
@@ -16,15 +17,21 @@ if TYPE_CHECKING:
     from diptych.models.embedder import TorchEmbedder
 
 
+LIVE = "collection:"
+"""What the name of a live collection begins with, where a data set is asked for."""
+
+
 def compare(
     models: Sequence[str], on: str | Path, *, suite: "Suite | None" = None, languages: Sequence[str] | None = None,
-    columns: "Columns | None" = None, limit: int | None = None,
+    columns: "Columns | None" = None, limit: int | None = None, gold: str | Path | None = None,
 ) -> "Evaluated":
-    """Evaluate models side by side on a folder, a table, shards, a public set by its name ("imagenet1k"), or the
-    bundled corpus ("pictograms").
+    """Evaluate models side by side on a folder, a table, shards, a public set by its name ("imagenet1k"), the bundled
+    corpus ("pictograms"), or a live collection ("collection:trips") with the queries of `gold`, where the collection's
+    own model comes first and `models` are those that might take its place.
 
     `suite` is `recipes.suites.standard()` by default; `limit` draws so many pictures. ValueError and SourceError say
-    what is wrong with the data, ModelNotFound which model is not here.
+    what is wrong with the data, ModelNotFound which model is not here, IndexMismatch that the collection's vectors are
+    not those of its model.
     """
     from diptych.evaluation.suite import evaluate
     from diptych.models.choice import machine
@@ -33,10 +40,66 @@ def compare(
     suite = suite or standard()
     for name in models:  # a wrong name is told before anything is read
         _find(name)
-    data = _dataset(on, columns, languages, limit, suite.seed)
+    if str(on).startswith(LIVE):
+        data, entrants = _live(str(on).removeprefix(LIVE), models, gold, columns, languages, limit)
+    elif gold is not None:
+        raise ValueError(f"a gold set asks a collection: --on {LIVE}NAME, not {on}")
+    else:
+        data, entrants = _dataset(on, columns, languages, limit, suite.seed), _entrants(models)
     if languages and suite.retrieval is not None:
         suite = replace(suite, retrieval=replace(suite.retrieval, languages=tuple(languages)))
-    return evaluate(suite, _entrants(models), data, machine("cpu"))
+    return evaluate(suite, entrants, data, machine("cpu"))
+
+
+def evaluator(
+    on: str | Path, *, suite: "Suite | None" = None, limit: int | None = 1000
+) -> "Callable[[Embedder], Mapping[str, float]]":
+    """What a training loop calls to hear how good its model is by now: the figures of the suite (`quick` by default) as
+    {"text_to_image/hit@1": 0.612, …}, on so many pictures, without intervals and without costs.
+
+    The data are opened and every picture decoded once here: SourceError and ValueError come before any training.
+    """
+    from diptych.evaluation.suite import scores
+    from diptych.evaluation.vectors import readable
+    from diptych.recipes.suites import quick
+
+    suite = suite or quick()
+    if str(on).startswith(LIVE):
+        raise ValueError(f"a model is not judged on {on} while it learns; `diptych compare RUN/model --on {on} --gold "
+                         "FILE` does it afterwards")
+    data = readable(_dataset(on, None, None, limit, suite.seed))
+    if not data.captions and len(data.classes) < 2:
+        raise ValueError(f"{data.name} has neither captions nor two classes to judge a model by; give it a column "
+                         "'caption' or 'label', text files beside the pictures, or a folder for each class")
+    return lambda embedder: scores(suite, embedder, data)
+
+
+def _live(
+    name: str, models: Sequence[str], gold: str | Path | None, columns: "Columns | None",
+    languages: Sequence[str] | None, limit: int | None,
+) -> "tuple[Dataset, list[Entrant]]":
+    """The collection as a data set, and its own model, whose vectors it has, before the others."""
+    from diptych.evaluation.live import open_live
+    from diptych.index.contents import read_contents
+    from diptych.index.search import Searcher
+    from diptych.index.store import Collection
+
+    collection = Collection(name)
+    if gold is None:
+        raise ValueError(f"what should {name} find? --gold FILE: a table of queries and the pictures that each expects")
+    if limit is not None:
+        raise ValueError("a gold set is asked of the whole collection; leave --limit out")
+    if columns and (given := [c for c in (columns.caption, columns.language, columns.split) if c]):
+        raise ValueError(f"a gold set has its own query and language; leave column {given[0]!r} out")
+    contents = read_contents(collection)
+    data = open_live(collection, contents, gold, languages=languages, label=columns.label if columns else None,
+                     others=bool(models))
+    mine = collection.manifest().model
+    own, *others = _entrants([mine, *(name for name in models if name != mine)])
+    searcher = Searcher(collection, own.embedder)  # IndexMismatch for a model that has changed under its name
+    looks = replace(own.looks, search=lambda query, k: searcher.search(query, k=k))
+    return data, [replace(own, looks=looks, stored=contents.vectors_of(own.embedder.spec)),
+                  *(one for one in others if one.embedder.spec.fingerprint != contents.fingerprint)]
 
 
 def _dataset(

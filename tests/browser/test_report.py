@@ -11,7 +11,7 @@ from comparisons import comparison
 from diptych.evaluation.report.files import write_report
 from diptych.evaluation.result import Cell, Confusion
 
-TABS = ["Overview", "Quality", "Pictures", "Prompts", "Calibration", "Fairness", "Cost", "Provenance"]
+TABS = ["Overview", "History", "Quality", "Pictures", "Prompts", "Calibration", "Fairness", "Cost", "Provenance"]
 A, B, C = "siglip2-base-patch16-224", "diptych-tiny", "mobileclip-s0"
 
 
@@ -75,7 +75,7 @@ def test_tabs_open_by_mouse_and_back_returns(show, report):
 def test_tabs_open_by_keyboard(show, report):
     page = show(report)
     tab(page, "Overview").focus()
-    for key, name in (("ArrowRight", "Quality"), ("ArrowRight", "Pictures"), ("ArrowLeft", "Quality"),
+    for key, name in (("ArrowRight", "History"), ("ArrowRight", "Quality"), ("ArrowLeft", "History"),
                       ("End", "Provenance"), ("ArrowRight", "Overview"), ("ArrowLeft", "Provenance"),
                       ("Home", "Overview")):
         page.keyboard.press(key)

@@ -7,6 +7,8 @@
   diptych compare A B --on imagenet1k=/data/ILSVRC2012      a public set; --sets lists those that are known
   diptych compare A B --on hub:cifar100                     downloads its test part
   diptych compare A --on pairs.csv --set corruptions.pictures=300 --set queries=null
+  diptych compare --on collection:trips --gold gold.jsonl   a job: is it as good as the last time? exit status 3 if not
+  diptych compare NEW --on collection:trips --gold gold.jsonl   would this model be better there?
   diptych compare --recommend --languages ko,en --max-latency-ms 20 --max-memory-gb 2
 
 Killed and run again, it goes on: pictures and texts are embedded once. docs/compare.md explains every figure.
@@ -22,15 +24,22 @@ HELP = "which model should I use? quality with intervals, robustness, fairness a
 SHOWN = 20
 """Models that --recommend prints."""
 
+WORSE = 3
+"""Exit status of a run that is worse than the one before."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which models, on what, where to."""
     parser.add_argument("models", nargs="*", metavar="MODEL", help="names, folders or files of models")
     parser.add_argument("--on", metavar="DATASET",
-                        help="a folder, CSV, TSV, JSONL, Parquet, tars ({000..127}, *; s3://…), pictograms, or a "
-                        "public set: NAME (in $DIPTYCH_DATA), NAME=FOLDER, hub:NAME")
+                        help="a folder, CSV, TSV, JSONL, Parquet, tars ({000..127}, *; s3://…), pictograms, a public "
+                        "set: NAME (in $DIPTYCH_DATA), NAME=FOLDER, hub:NAME, or a collection: collection:NAME")
     parser.add_argument("--sets", action="store_true", help="instead: the public sets that --on knows, and which of "
                         "them are here")
+    parser.add_argument("--gold", type=Path, metavar="FILE", help="with a collection: a table of query, expected "
+                        "(ids or URIs) and language")
+    parser.add_argument("--history", type=Path, metavar="DIR", help="keep every run there and compare it with the one "
+                        "before; exit status 3 when it is worse (default for a collection: history in --to)")
     parser.add_argument("--to", type=Path, metavar="DIR", help="folder of the report (default reports/DATASET)")
     parser.add_argument("--suite", default="standard", help="quick, standard (default) or full")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
@@ -55,39 +64,41 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write the report, print the verdict and where the report is."""
-    import difflib
     from dataclasses import replace
 
     from diptych import comparing
     from diptych.core.config import override, to_json
+    from diptych.evaluation.history import add_run
     from diptych.evaluation.predictions import write_predictions
     from diptych.evaluation.report import charts, record, words
     from diptych.evaluation.report.files import write_report
     from diptych.evaluation.sets import Columns
-    from diptych.recipes.suites import SUITES
+    from diptych.recipes.suites import named
 
     languages = [code.strip() for code in args.languages.split(",")] if args.languages else None
     if args.sets:
         return _sets(args.json)
     if args.recommend:
         return _recommend(args, tuple(languages or ()))
-    if not args.models or not args.on:
+    live = bool(args.on) and args.on.startswith(comparing.LIVE)
+    if not args.on or not (args.models or live):
         raise ValueError("which models, on what? `diptych compare MODEL… --on DATASET`, or --recommend")
-    if args.suite not in SUITES:
-        near = difflib.get_close_matches(args.suite, SUITES, n=1, cutoff=0.0)
-        raise ValueError(f"no suite {args.suite!r}; the nearest is {near[0]!r} (there are: {', '.join(SUITES)})")
-    suite = override(SUITES[args.suite](), args.assignments)
+    suite = override(named(args.suite), args.assignments)
     suite = replace(suite, groups=(*suite.groups, *args.groups))
     if args.show:
         sys.stdout.write(to_json(suite))
         return 0
     charts.require()  # told before the work, not after it
     columns = Columns(label=args.label, caption=args.caption, language=args.language, split=args.split)
-    found = comparing.compare(args.models, args.on, suite=suite, languages=languages, columns=columns, limit=args.limit)
-    folder = args.to or Path("reports") / _name(args.on)
-    write_predictions(found.outcomes, folder / "predictions")
-    report = write_report(found.comparison, folder)
-    comparison = found.comparison
+    found = comparing.compare(args.models, args.on, suite=suite, languages=languages, columns=columns,
+                              limit=args.limit, gold=args.gold)
+    folder = args.to or Path("reports") / _name(args.on.removeprefix(comparing.LIVE))
+    if live or args.history:
+        comparison, report = add_run(found, args.history or folder / "history")
+    else:
+        comparison = found.comparison
+        write_predictions(found.outcomes, folder / "predictions")
+        report = write_report(comparison, folder)
     if args.json:
         sys.stdout.write(record.to_json(comparison))
     else:
@@ -101,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         import webbrowser
 
         webbrowser.open(report.resolve().as_uri())
-    return 0
+    return WORSE if comparison.history and comparison.history.worse else 0
 
 
 def _recommend(args: argparse.Namespace, languages: tuple[str, ...]) -> int:

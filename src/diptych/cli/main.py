@@ -2,7 +2,7 @@
 
 Each command module has `HELP` (one line), `arguments(parser)` and `run(args) -> exit code`, and imports what is heavy
 inside `run`. stdout carries results, stderr progress and errors. Exit codes: 0 done, 1 the world's fault, 2 the
-caller's, 130 interrupted.
+caller's, 3 a job that finds its figures worse than the last time, 130 interrupted.
 """
 
 import argparse

@@ -53,12 +53,22 @@ def read_table(path: Path, stamp: Callable[[str], str]) -> tuple[int, Iterator[P
     try:
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path, stamp)
-        rows = _csv_rows(path) if path.suffix.lower() in {".csv", ".tsv"} else _json_rows(path)
+        rows = _text_rows(path)
     except (OSError, UnicodeError, csv.Error, pa.ArrowException) as error:
         raise SourceError(f"{path} cannot be read as a table of pairs: {error}") from error
     names = dict.fromkeys(name for row in rows if not isinstance(row, Skipped) for name in row)
     records = _grouped(rows, columns_of(path, dict.fromkeys(names, "text")), path, stamp)
     return len(records), iter(records)
+
+
+def read_rows(path: Path) -> list[dict[str, Any] | Skipped]:
+    """The rows of a table of anything, all in memory; a bad row is Skipped. SourceError when it is no table."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise SourceError(f"{path} is no table: expected one of {', '.join(sorted(SUFFIXES))}")
+    try:
+        return pq.read_table(path).to_pylist() if path.suffix.lower() == ".parquet" else _text_rows(path)
+    except (OSError, UnicodeError, csv.Error, pa.ArrowException) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
 
 
 def captions_of(value: Any) -> tuple[str, ...]:
@@ -220,6 +230,10 @@ def _resolve(name: str, folder: Path) -> str:
     if name.startswith("file://"):
         name = unquote(name.removeprefix("file://"))
     return storable(name) if "://" in name else os.path.normpath(folder / name)
+
+
+def _text_rows(path: Path) -> list[dict[str, Any] | Skipped]:
+    return _csv_rows(path) if path.suffix.lower() in {".csv", ".tsv"} else _json_rows(path)
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any] | Skipped]:

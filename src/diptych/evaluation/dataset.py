@@ -51,7 +51,7 @@ class Dataset:
     each picture, to slice by.
     `same` numbers pictures so that those with the same pixels have the same number: they are one answer. `contents`
     names each picture's bytes (their SHA-256), so that its vector is known again in other data. `skipped` are (id,
-    reason) of what could not be used.
+    reason) of what could not be used. `distractors`: pictures without a caption are in the way of every query.
 
     `maps` and `regions` (parts of pictures with what they show, by number) are what dense tasks and grounding look at;
     `scenes` is a data set for these tasks alone, where the pictures themselves hold one thing each.
@@ -72,6 +72,7 @@ class Dataset:
     contents: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     headline: tuple[str, str] | None = None
+    distractors: bool = False
     maps: Maps = field(default_factory=Maps)
     regions: Mapping[int, tuple[Region, ...]] = field(default_factory=dict[int, tuple[Region, ...]])
     scenes: "Dataset | None" = None
@@ -83,6 +84,11 @@ class Dataset:
     def languages(self) -> tuple[str, ...]:
         """Of the captions, sorted; "" is unknown."""
         return tuple(sorted({caption.language for caption in self.captions}))
+
+    def gallery(self, captions: Sequence[Caption]) -> Int[np.ndarray, " pictures"]:
+        """The numbers of the pictures among which these captions find theirs, sorted."""
+        named = range(len(self)) if self.distractors else {picture for one in captions for picture in one.pictures}
+        return np.array(sorted(named), np.int64)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from diptych.core.types import EmbedderSpec, Picture
+from diptych.core.types import EmbedderSpec, Picture, SearchResult
 from diptych.evaluation.dataset import Dataset
 
 Patches = Callable[[Sequence[Picture]], Sequence[Float[np.ndarray, "rows columns channels"]]]
 Heat = Callable[[Picture, str], Float[np.ndarray, "height width"]]
 Describe = Callable[[Sequence[Picture]], Sequence[str]]
+Search = Callable[[str, int], SearchResult]
 EmbedTexts = Callable[[Sequence[str]], Float[np.ndarray, "texts dim"]]
 EmbedPictures = Callable[[Sequence[Picture]], Float[np.ndarray, "pictures dim"]]
 
@@ -22,12 +23,14 @@ class Looks:
 
     `patches` are a picture's features as a grid, `pooled` one feature of each picture in the same space as the patches
     have, `heat` how well each place of a whole picture fits a text (at any resolution), `describe` a caption each.
+    `search` is what a collection of its vectors answers to a query with so many hits.
     """
 
     patches: Patches | None = None
     pooled: EmbedPictures | None = None
     heat: Heat | None = None
     describe: Describe | None = None
+    search: Search | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -211,8 +211,38 @@ class Views:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Point:
+    """A figure in one run of a job. `created` is when the run was made, ISO 8601, UTC."""
+
+    created: str
+    model: str
+    task: str
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What has changed since the run before. `before` is when that was made, "" for the first. In `differences` the
+    same model is `model` now and `other` then, on the samples of both runs. `trend` has the main figures of the runs so
+    far, this one last."""
+
+    before: str
+    differences: tuple[Difference, ...]
+    trend: tuple[Point, ...]
+
+    @property
+    def worse(self) -> bool:
+        """Whether any figure has become worse."""
+        return any(difference.verdict == "worse" for difference in self.differences)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All of it. `headline` is the (task, name) by which models are ranked; `sentences` say the verdict."""
+    """All of it. `headline` is the (task, name) by which models are ranked; `sentences` say the verdict. `history` is
+    that of a job that runs again and again."""
 
     schema: int = SCHEMA
     provenance: Provenance
@@ -224,3 +254,4 @@ class Comparison:
     differences: tuple[Difference, ...]
     costs: tuple[Cost, ...]
     views: Views
+    history: History | None = None

@@ -1,9 +1,9 @@
 """Retrieval both ways: which pictures a caption finds, and which captions a picture finds, in every language apart.
 
 The gallery of a language is the pictures that have a caption in it, and its captions: XM3600's protocol (arXiv
-2205.12522), of which the headline is the mean over languages. "hit@k" is 1 where any right answer is among the first
-k, which the CLIP papers call R@k; "recall@10" is the share of the right answers that are. Pictures with the same pixels
-are one answer. A tie with a wrong answer is wrong.
+2205.12522), of which the headline is the mean over languages. That of a live collection is all its pictures. "hit@k" is
+1 where any right answer is among the first k, which the CLIP papers call R@k; "recall@10" is the share of the right
+answers that are. Pictures with the same pixels are one answer. A tie with a wrong answer is wrong.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,11 +51,12 @@ class _Language:
     picture: Int[np.ndarray, " pairs"]
 
 
-def retrieval(embedded: Embedded, config: RetrievalConfig) -> tuple[Outcome, Outcome]:
+def retrieval(embedded: Embedded, config: RetrievalConfig) -> tuple[Outcome, ...]:
     """`text_to_image`, whose samples are captions, and `image_to_text`, whose samples are pictures, each in every
     language that it has. Both have "hit@1", "hit@5", "hit@10", "recall@10", "mrr", "map" and "ndcg@10", sliced by
     language; of several languages "mean_hit@1", the mean over them; and text_to_image the calibration error "ece" and
-    the "brier" score of the probability that the first picture found is right.
+    the "brier" score of the probability that the first picture found is right. Where pictures without a caption are in
+    the way, only `text_to_image`: a gold set says what queries must find, and not all that is true of a picture.
 
     ValueError when there is no caption, or none in a language that is asked for.
     """
@@ -79,7 +80,8 @@ def retrieval(embedded: Embedded, config: RetrievalConfig) -> tuple[Outcome, Out
         ids = [data.ids[picture] for picture in language.pictures]
         back.add(language.name, to_text, [f"{language.name}|{id_}" for id_ in ids],
                  [str(picture) for picture in (language.pictures if same is None else same)], picture=ids)
-    return there.outcome(TO_IMAGE, {}), back.outcome(TO_TEXT, slices(data, asked))
+    to_images = there.outcome(TO_IMAGE, {})
+    return (to_images,) if data.distractors else (to_images, back.outcome(TO_TEXT, slices(data, asked)))
 
 
 class _Queries:
@@ -135,7 +137,7 @@ def _languages(data: Dataset, config: RetrievalConfig) -> list[_Language]:
     found = []
     for name in config.languages or data.languages:
         captions = as_queries([caption for caption in data.captions if caption.language == name])
-        pictures = np.array(sorted({picture for caption in captions for picture in caption.pictures}), np.int64)
+        pictures = data.gallery(captions)
         pairs = [(at, picture) for at, caption in enumerate(captions) for picture in caption.pictures]
         at, picture = np.array(pairs, np.int64).T
         found.append(_Language(name=name, captions=captions, pictures=pictures, caption=at,

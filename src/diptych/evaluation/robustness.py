@@ -136,7 +136,7 @@ def queries(embedded: Embedded, config: QueriesConfig) -> Outcome:
     if language.partition("-")[0] == "en":
         said["paraphrase"] = [next(iter(paraphrases(c.text, generator(config.seed, "say", c.text))), c.text)
                               for c in asked]
-    gallery = np.array(sorted({picture for caption in captions for picture in caption.pictures}), np.int64)
+    gallery = data.gallery(captions)
     pairs = np.array([(at, picture) for at, caption in enumerate(asked) for picture in caption.pictures], np.int64)
     query, item = pairs[:, 0], np.searchsorted(gallery, pairs[:, 1])
     same = np.array(data.same)[gallery] if data.same else None

@@ -11,12 +11,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from diptych.core import telemetry
-from diptych.core.types import Embedder
-from diptych.evaluation import captioning, compositional, efficiency, fairness, probes, retrieval, robustness, zero_shot
+from diptych.core.errors import PictureError
+from diptych.core.types import Embedder, Picture
+from diptych.evaluation import (
+    captioning,
+    compositional,
+    efficiency,
+    fairness,
+    probes,
+    retrieval,
+    robustness,
+    served,
+    zero_shot,
+)
 from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.dataset import Dataset
@@ -31,9 +44,10 @@ from diptych.evaluation.report.verdict import verdict
 from diptych.evaluation.result import Comparison, Cost, Data, Model, Provenance, Template
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig
+from diptych.evaluation.served import ServedConfig
 from diptych.evaluation.significance import differences_of
 from diptych.evaluation.split import column_of
-from diptych.evaluation.vectors import embed_dataset, embedded, without
+from diptych.evaluation.vectors import Pictures, embed_dataset, embedded, without
 from diptych.evaluation.views import views
 from diptych.evaluation.zero_shot import ZeroShotConfig
 
@@ -71,6 +85,7 @@ class Suite:
     neighbours: NeighboursConfig | None = None
     corruptions: CorruptionsConfig | None = None
     queries: QueriesConfig | None = None
+    served: ServedConfig | None = None
     skew: SkewConfig | None = None
     bias: BiasConfig | None = None
     duplicates: DuplicatesConfig | None = None
@@ -85,7 +100,7 @@ class Suite:
 class Entrant:
     """One model that takes part. `open_model` opens it again, in another process, to see what memory that takes;
     `runtime` says what computes ("torch fp32"); operations are of one picture and one text; `looks` is what it gives
-    beside vectors."""
+    beside vectors. `stored` are its vectors of all pictures, where a collection has them."""
 
     embedder: Embedder
     open_model: Callable[[], Embedder]
@@ -94,6 +109,7 @@ class Entrant:
     image_operations: float | None = None
     text_operations: float | None = None
     looks: Looks = field(default_factory=Looks)
+    stored: Float[np.ndarray, "pictures dim"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,12 +134,15 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         column_of(whole, group)  # a column that is not there is told before the work
     phase = telemetry.Phases()
     with phase("embedding"):
-        made = [embed_dataset(entrant.embedder, whole, entrant.runtime) for entrant in entrants]
+        made = [Pictures(vectors=e.stored, broken={}) if e.stored is not None else
+                embed_dataset(e.embedder, whole, e.runtime) for e in entrants]
         data, kept = without(whole, {number: reason for one in made for number, reason in one.broken.items()})
         given = {name: embedded(entrant.embedder, data, one.vectors[kept], entrant.runtime, entrant.looks)
                  for name, entrant, one in zip(names, entrants, made, strict=True)}
     templates: list[Template] = []
     outcomes, left_out = _outcomes(suite, given, phase)
+    for task, why in left_out.items():
+        telemetry.notice(f"{task} is left out: {why}")
     for task, column in [(task, column) for task in GROUPED for column in suite.groups if task in outcomes]:
         try:
             config = WorstGroupConfig(column=column)
@@ -161,6 +180,18 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         costs=tuple(costs), views=replace(seen, templates=tuple(templates))))
 
 
+def scores(suite: Suite, embedder: Embedder, data: Dataset) -> dict[str, float]:
+    """Every figure of all the data by its name, such as "text_to_image/hit@1", of a model that is still learning: no
+    intervals, no costs, and no vector is kept."""
+    made = embed_dataset(embedder, data, keep=False)
+    data, kept = without(data, made.broken)
+    given = {embedder.spec.name: embedded(embedder, data, made.vectors[kept], keep=False)}
+    outcomes, _ = _outcomes(suite, given, telemetry.Phases())
+    found = {f"{outcome.task}/{name}": outcome.figure(name) for by_model in outcomes.values()
+             for outcome in by_model.values() for name in outcome.names}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
 def _outcomes(
     suite: Suite, given: Mapping[str, Embedded], phase: telemetry.Phases
 ) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
@@ -176,10 +207,7 @@ def _outcomes(
                         outcomes.setdefault(outcome.task, {})[name] = outcome
                 except ValueError as error:
                     why[name] = str(error)
-        told = _told(task, why, len(given))
-        left_out |= told
-        for what, reason in told.items():
-            telemetry.notice(f"{what} is left out: {reason}")
+        left_out |= _told(task, why, len(given))
     return outcomes, left_out
 
 
@@ -191,11 +219,13 @@ def _told(task: str, why: Mapping[str, str], models: int) -> dict[str, str]:
     return {f"{task} ({model})": reason for model, reason in why.items()}
 
 
-def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:
+def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:  # noqa: PLR0912  one a task
     """The suite's tasks in the order of what they take."""
     s = suite
     if (a := s.retrieval) is not None:
         yield "retrieval", lambda one: retrieval.retrieval(one, a)
+    if (n := s.served) is not None:
+        yield "served", lambda one: served.served(one, n)
     if (b := s.zero_shot) is not None:
         yield "zero_shot", lambda one: [zero_shot.zero_shot(one, b)]
     if (c := s.compositional) is not None:
@@ -228,7 +258,7 @@ def _costs(
     """Of every model, measured with pictures and texts of the data."""
     rng = np.random.default_rng(seed)
     first = next(iter(given.values()))
-    pictures = [first.decode(int(i)) for i in rng.permutation(len(data))[:_SAMPLE]]
+    pictures = list(islice(_decoded(first, rng.permutation(len(data))), _SAMPLE))
     said = [caption.text for caption in data.captions] or list(data.classes) or ["a picture"]
     texts = [said[int(i)] for i in rng.permutation(len(said))[:_SAMPLE]]
     by_name = {entrant.embedder.spec.name: entrant for entrant in entrants}
@@ -242,6 +272,13 @@ def _costs(
             vector_bytes=4 * entrant.embedder.spec.dim, image_gflops=_giga(entrant.image_operations),
             text_gflops=_giga(entrant.text_operations), rates=rates[name]))
     return found
+
+
+def _decoded(one: Embedded, numbers: Int[np.ndarray, " pictures"]) -> Iterator[Picture]:
+    """Those that can be: a collection's vectors are there without a look at the pictures."""
+    for number in numbers:
+        with contextlib.suppress(PictureError):
+            yield one.decode(int(number))
 
 
 def _giga(operations: float | None) -> float | None:

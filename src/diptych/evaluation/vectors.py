@@ -37,11 +37,12 @@ class Pictures:
     broken: dict[int, str]
 
 
-def embed_dataset(embedder: Embedder, data: Dataset, runtime: str) -> Pictures:
+def embed_dataset(embedder: Embedder, data: Dataset, runtime: str = "", *, keep: bool = True) -> Pictures:
     """The vectors of all pictures, as far as they are kept from there. `runtime` says by what they are made
-    ("fp32 torch"): another precision gives other vectors. NotFiniteVectors when the model gives NaN."""
+    ("fp32 torch"): another precision gives other vectors. Without `keep` nothing is read from disk or left there: a
+    model that is still learning has no fingerprint. NotFiniteVectors when the model gives NaN."""
     contents = data.contents or [f"{data.sha256} {name}" for name in data.ids]
-    kept = _Kept(embedder, runtime, "pictures")
+    kept = _Kept(embedder, runtime, "pictures", keep)
     first = {content: number for number, content in reversed(list(enumerate(contents)))}
     new = [content for content in dict.fromkeys(contents) if content not in kept]
     with ThreadPoolExecutor(_DECODERS) as pool, telemetry.progress(
@@ -61,6 +62,18 @@ def embed_dataset(embedder: Embedder, data: Dataset, runtime: str) -> Pictures:
         number: kept.broken[content] for number, content in enumerate(contents) if content in kept.broken})
 
 
+def readable(data: Dataset) -> Dataset:
+    """The pictures that can be decoded, for a data set that will be looked at many times. Every one is decoded once."""
+    with ThreadPoolExecutor(_DECODERS) as pool, telemetry.progress(
+            f"{data.name}: looking at", len(data), "pictures") as bar:
+        broken: dict[int, str] = {}
+        for number, picture in enumerate(pool.map(lambda i: _decoded(data, i), range(len(data)))):
+            if isinstance(picture, str):
+                broken[number] = picture
+            bar.advance()
+    return without(data, broken)[0]
+
+
 def without(data: Dataset, broken: dict[int, str]) -> tuple[Dataset, Int[np.ndarray, " kept"]]:
     """The data set without those pictures, which are listed as skipped, and the numbers of those that stay. ValueError
     when nothing is left."""
@@ -72,11 +85,11 @@ def without(data: Dataset, broken: dict[int, str]) -> tuple[Dataset, Int[np.ndar
 
 
 def embedded(
-    embedder: Embedder, data: Dataset, images: Float[np.ndarray, "pictures dim"], runtime: str,
-    looks: Looks | None = None,
+    embedder: Embedder, data: Dataset, images: Float[np.ndarray, "pictures dim"], runtime: str = "",
+    looks: Looks | None = None, *, keep: bool = True,
 ) -> Embedded:
-    """What a task is given: these vectors, and texts that are embedded once."""
-    kept = _Kept(embedder, runtime, "texts")
+    """What a task is given: these vectors, and texts that are embedded once. `keep` is as for `embed_dataset`."""
+    kept = _Kept(embedder, runtime, "texts", keep)
 
     def texts(wanted: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
         if new := [text for text in dict.fromkeys(wanted) if text not in kept]:
@@ -93,18 +106,20 @@ def embedded(
 
 class _Kept:
     """Vectors on disk by what they are of: a block is a file of vectors and, written after it, one of what they are of.
+    In memory alone where `keep` is False.
 
     Several processes may write; none changes or removes what is there.
     """
 
-    def __init__(self, embedder: Embedder, runtime: str, what: str):
+    def __init__(self, embedder: Embedder, runtime: str, what: str, keep: bool):
         key = sha256_bytes(f"{embedder.spec.fingerprint} {runtime}".encode())[:24]
-        self._folder = home() / "evaluations" / f"{embedder.spec.fingerprint[:12]}-{key}" / what
+        folder = home() / "evaluations" / f"{embedder.spec.fingerprint[:12]}-{key}" / what
+        self._folder = folder if keep else None
         self._dim = embedder.spec.dim
         self._blocks: list[Float[np.ndarray, "block dim"]] = []
         self._place: dict[str, tuple[int, int]] = {}
         self.broken: dict[str, str] = {}
-        for told in sorted(self._folder.glob("*.json")):
+        for told in sorted(folder.glob("*.json")) if keep else ():
             block = json.loads(told.read_text(encoding="utf-8"))
             self._know(block["of"], np.load(told.with_suffix(".npy"), mmap_mode="r"), block["broken"])
 
@@ -115,11 +130,12 @@ class _Kept:
         self, names: Sequence[str], vectors: Float[np.ndarray, "block dim"], broken: Mapping[str, str] | None = None
     ) -> None:
         """Keep them; `broken` says why some have no vector."""
-        told = json.dumps({"of": list(names), "broken": dict(broken or {})})
-        file = self._folder / sha256_bytes(told.encode())[:24]
-        with atomic_write(file.with_suffix(".npy")) as stream:
-            np.save(stream, vectors)
-        write_text(file.with_suffix(".json"), told)
+        if self._folder is not None:
+            told = json.dumps({"of": list(names), "broken": dict(broken or {})})
+            file = self._folder / sha256_bytes(told.encode())[:24]
+            with atomic_write(file.with_suffix(".npy")) as stream:
+                np.save(stream, vectors)
+            write_text(file.with_suffix(".json"), told)
         self._know(names, vectors, broken or {})
 
     def vectors(self, names: Sequence[str]) -> Float[np.ndarray, "names dim"]:

@@ -4,6 +4,7 @@
 corruption at every severity, more pictures and few-shot probes.
 """
 
+import difflib
 from collections.abc import Callable
 
 from diptych.evaluation.captioning import CaptioningConfig
@@ -14,6 +15,7 @@ from diptych.evaluation.fairness import BiasConfig, SkewConfig
 from diptych.evaluation.probes import FewShotConfig, LinearProbeConfig, NeighboursConfig
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig
+from diptych.evaluation.served import ServedConfig
 from diptych.evaluation.suite import Suite
 from diptych.evaluation.zero_shot import ZeroShotConfig
 
@@ -21,14 +23,16 @@ from diptych.evaluation.zero_shot import ZeroShotConfig
 def quick() -> Suite:
     """Retrieval, zero-shot, hard negatives, and what it costs."""
     return Suite(
-        name="quick", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
+        name="quick", served=ServedConfig(),
+        retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
         efficiency=EfficiencyConfig(rounds=5, budget_s=20.0), draws=500)
 
 
 def standard() -> Suite:
     """What decides between models."""
     return Suite(
-        name="standard", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
+        name="standard", served=ServedConfig(),
+        retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
         neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(), skew=SkewConfig(), bias=BiasConfig(),
         queries=QueriesConfig(), corruptions=CorruptionsConfig(), duplicates=DuplicatesConfig(),
         captioning=CaptioningConfig(),
@@ -38,7 +42,8 @@ def standard() -> Suite:
 def full() -> Suite:
     """Everything, with more samples."""
     return Suite(
-        name="full", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(otherwise="clip80"),
+        name="full", served=ServedConfig(),
+        retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(otherwise="clip80"),
         compositional=CompositionalConfig(), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
         few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(), queries=QueriesConfig(queries=5000),
         corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),
@@ -47,3 +52,11 @@ def full() -> Suite:
 
 
 SUITES: dict[str, Callable[[], Suite]] = {"quick": quick, "standard": standard, "full": full}
+
+
+def named(name: str) -> Suite:
+    """The suite of that name. ValueError names the nearest."""
+    if name not in SUITES:
+        near = difflib.get_close_matches(name, SUITES, n=1, cutoff=0.0)
+        raise ValueError(f"no suite {name!r}; the nearest is {near[0]!r} (there are: {', '.join(SUITES)})")
+    return SUITES[name]()

@@ -128,8 +128,8 @@ def test_every_tab_has_its_panel_and_the_first_is_open(document):
     panels = [a for a in document.all("section") if a.get("role") == "tabpanel"]
     assert [a["aria-controls"] for a in tabs] == [a["id"] for a in panels] == list(SECTIONS)
     assert [a["aria-labelledby"] for a in panels] == [a["id"] for a in tabs]
-    assert [a["aria-selected"] for a in tabs] == ["true"] + ["false"] * 7
-    assert [("hidden" in a) for a in panels] == [False] + [True] * 7
+    assert [a["aria-selected"] for a in tabs] == ["true"] + ["false"] * 8
+    assert [("hidden" in a) for a in panels] == [False] + [True] * 8
 
 
 def test_headers_have_a_scope_ids_are_unique_and_headings_step_by_one(document):
@@ -148,7 +148,7 @@ def test_headers_have_a_scope_ids_are_unique_and_headings_step_by_one(document):
 
 def test_tabs_without_data_do_not_appear():
     whole = comparison()
-    bare = replace(whole, views=Views(), costs=(), differences=(), sentences=(),
+    bare = replace(whole, views=Views(), costs=(), differences=(), sentences=(), history=None,
                    figures=tuple(f for f in whole.figures if not is_fairness(f.task)))
     tabs = [a["aria-controls"] for a in Document(page(bare)).all("a") if a.get("role") == "tab"]
     assert tabs == ["overview", "quality", "provenance"]
@@ -167,7 +167,7 @@ def test_one_model_no_figures_and_numbers_that_are_none():
     alone = replace(whole, models=whole.models[:1], figures=figures, differences=(), costs=only(name, whole.costs),
                     views=views)
     assert "nan" not in re.sub(r"<(script|style)>.*?</\1>", "", page(alone), flags=re.DOTALL).lower().split()
-    empty = replace(alone, figures=(), costs=(), views=Views())
+    empty = replace(alone, figures=(), costs=(), views=Views(), history=None)
     assert [a["id"] for a in Document(page(empty)).all("section")] == ["overview", "provenance"]
 
 
@@ -244,3 +244,14 @@ def test_the_three_files(tmp_path, text):
     written = (path.parent / "comparison.json").read_text(encoding="utf-8")
     assert to_json(from_json(written)) == written == to_json(whole)
     assert (path.parent / "report.md").read_text(encoding="utf-8").startswith("# siglip2")
+
+
+def test_a_job_has_a_tab_of_what_has_changed():
+    whole = comparison()
+    document = Document(page(whole))
+    assert {"Since 2026-03-01 10:15", "Run by run"} <= set(document.texts["h3"]) and "History" in document.texts["h2"]
+    assert any("run by run" in str(svg.get("aria-label")) for svg in document.all("svg"))
+    first = Document(page(replace(whole, history=replace(whole.history, before="", differences=(), trend=()))))
+    assert any("This is the first run" in text for text in first.texts["p"])
+    none = Document(page(replace(whole, history=replace(whole.history, differences=()))))
+    assert any("No model and no sample is in both runs" in text for text in none.texts["p"])

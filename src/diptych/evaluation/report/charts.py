@@ -17,7 +17,7 @@ from diptych.evaluation.report import words
 from diptych.evaluation.report.looks import Look
 from diptych.evaluation.report.markup import Html, h
 from diptych.evaluation.report.ranking import Trade
-from diptych.evaluation.result import Cost, Curve, Figure, Template
+from diptych.evaluation.result import Cost, Curve, Figure, Point, Template
 
 INK, SOFT, LINE, PAPER = "var(--ink)", "var(--soft)", "var(--line)", "var(--raised)"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
@@ -101,6 +101,23 @@ def pareto(trades: Sequence[Trade], looks: Looks, label: str, width: int) -> Htm
         base.transform_filter("!datum.left").mark_text(align="left", dx=22, fontSize=12, color=INK).encode(**named),
     ]
     return _svg(alt.layer(*layers).properties(width=width, height=min(320, int(width * 0.8))), label)
+
+
+def trend(points: Sequence[Point], looks: Looks, label: str) -> Html:
+    """One figure over the runs of a job, with intervals, of the models that still take part."""
+    import altair as alt
+
+    scale = 100 if words.is_share(points[0].name) else 1
+    rows = [{"model": looks[p.model].letter, "made": p.created[:19], "value": scale * p.value,
+             "low": scale * _or(p.low, p.value), "high": scale * _or(p.high, p.value)} for p in points]
+    x = alt.X("made:T", title=None, scale=alt.Scale(padding=12), axis=alt.Axis(tickCount=5, labelOverlap=True))
+    y = alt.Y("value:Q", title=words.spoken(points[0].name) + (", %" if scale == 100 else ""), axis=_axis(""),
+              scale=alt.Scale(zero=False, padding=10))
+    base = alt.Chart(alt.Data(values=rows)).encode(x=x, color=_colour(looks))
+    layers = [base.mark_rule(strokeWidth=1.2, opacity=0.6).encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
+              base.mark_line(strokeWidth=1.8).encode(y=y),
+              base.mark_point(filled=True, size=40, opacity=1).encode(y=y, shape=_shape(looks))]
+    return _svg(alt.layer(*layers).properties(width=420, height=180), label)
 
 
 def reliability(curves: Sequence[Curve], looks: Looks, label: str) -> Html:

@@ -14,7 +14,7 @@ from diptych.evaluation import result
 from diptych.evaluation.result import SCHEMA, Comparison, Found
 
 _MAY_BE_NONE = frozenset(
-    name for record in (result.Figure, result.Difference, result.Cost)
+    name for record in (result.Figure, result.Difference, result.Cost, result.Comparison)
     for name, hint in typing.get_type_hints(record).items() if type(None) in typing.get_args(hint))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from diptych.evaluation.result import Difference, Figure
 
 NONE = "–"
-NOT_SHARES = re.compile(r"rmse|skew|cider|brier|cosine|ratio|rank|loss|distance|association")
+NOT_SHARES = re.compile(r"rmse|skew|cider|brier|cosine|ratio|rank|loss|distance|association|_ms$")
 """Figures with these in their name are not between 0 and 1 by what they are, and have no per cent."""
 
 
