@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from coloured import classes
 from diptych import comparing
 from diptych.cli.main import main
 from diptych.core.config import override
@@ -251,6 +252,36 @@ def test_ones_own_shards_with_a_tokenizer_file(tmp_path):
     words = dataclasses.replace(recipe, tokenizer=dataclasses.replace(recipe.tokenizer, eos_id=300))
     with pytest.raises(ValueError, match=r"tokenizer\.eos_id is 300, which is '.*' in this tokenizer's file; set"):
         run.train(words, tmp_path / "words")
+
+
+@pytest.mark.slow
+def test_ones_own_pictures_judge_a_model_on_its_way(tmp_path, monkeypatch, own_home):
+    folder = classes(tmp_path / "pictures", each=3)
+    for path in folder.rglob("*.png"):
+        path.with_suffix(".txt").write_text(f"number {path.stem} {path.parent.name}")
+    (tmp_path / "tokenizer.json").write_text(corpus.vocabulary(["en"], 400, "nfkc_lower"))
+    monkeypatch.setitem(RECIPES, "siglip_tiny", lambda: override(small("siglip_tiny"), [
+        f"stages.{small('siglip_tiny').stages[0].name}.run.evaluate_every=2"]))
+    command = ["train", "siglip_tiny", "--data", str(folder), "--set", f"tokenizer_file={tmp_path / 'tokenizer.json'}",
+               "--to", str(tmp_path / "run"), "--evaluate-limit", "20", "--evaluate-on"]
+    assert main([*command, str(folder)]) == 0
+    scores = [r for r in MetricLog(tmp_path / "run" / "metrics.jsonl").read() if "text_to_image/hit@1" in r]
+    assert [r["step"] for r in scores] == [2, 4] and str(scores[0]["stage"]).endswith("/scores")
+    assert 0 <= scores[1]["text_to_image/hit@1"] <= scores[1]["text_to_image/hit@5"] <= 1
+    assert "image_to_text/mrr" in scores[1]
+    assert scores[0]["text_to_image/brier"] != scores[1]["text_to_image/brier"]  # the model has learned between
+    assert not (own_home / "evaluations").exists()
+
+
+def test_what_is_wrong_with_ones_own_pictures_is_told_before_any_training(tmp_path, capsys):
+    command = ["train", "siglip_tiny", "--to", str(tmp_path / "run"), "--evaluate-on"]
+    Image.new("RGB", (8, 8)).save(tmp_path / "nothing-said.png")
+    for on, also, says in ((tmp_path / "missing", [], "missing"), ("pictograms", ["--evaluate-suite", "quik"], "quick"),
+                           ("collection:trips", [], "collection"), (tmp_path, [], "neither captions nor two classes")):
+        assert main([*command, str(on), *also]) != 0
+        assert says in capsys.readouterr().err
+    assert main(["train", "tiny", "--evaluate-on", "pictograms"]) == 2
+    assert "evaluators of its own" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -3,16 +3,19 @@
   diptych train siglip_tiny --to runs/siglip
   diptych train siglip2_tiny --set stages.pretrain.run.steps=300 --set loss=softmax
   diptych train siglip --data 'shards/{0000..0999}.tar' --set tokenizer_file=tokenizer.json --dry-run
+  diptych train finetune --data pairs.parquet --evaluate-on held-out.parquet    figures of your own in metrics.jsonl
   torchrun --nproc-per-node 8 -m diptych train clip --data 's3://bucket/{0000..9999}.tar' --strategy fsdp
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diptych.core.types import Embedder
     from diptych.recipes.family.config import Recipe
 
 HELP = "train a recipe: clip, siglip, siglit, siglip2, mobileclip, finetune, their _tiny siblings, the bundled model's"
@@ -30,6 +33,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show", action="store_true", help="print the resolved recipe as JSON and stop")
     parser.add_argument("--dry-run", action="store_true",
                         help="print the resolved recipe, then parameters, memory, tokens and operations of a step")
+    parser.add_argument("--evaluate-on", metavar="DATASET", help="pictures of your own, held out, by which the model "
+                        "is judged on its way: whatever `diptych compare --on` takes but a collection")
+    parser.add_argument("--evaluate-suite", default="quick", metavar="SUITE",
+                        help="with --evaluate-on: quick (default), standard or full")
+    parser.add_argument("--evaluate-limit", type=int, default=1000, metavar="N",
+                        help="with --evaluate-on: at most so many pictures, drawn (default 1000)")
     parser.add_argument("--strategy", choices=("ddp", "fsdp"), default="ddp", help="under torchrun: replicas or shards")
     parser.add_argument("--device", help="cpu or cuda (default: the GPU if there is one)")
 
@@ -54,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     folder = Path(args.to or Path("runs") / args.recipe)
     if isinstance(config, Recipe):
-        return _dry_run(config) if args.dry_run else _train(config, folder, args.strategy, args.device)
+        return _dry_run(config) if args.dry_run else _train(config, folder, args)
+    if args.evaluate_on:
+        raise ValueError(f"{args.recipe} has evaluators of its own; leave --evaluate-on out")
     if args.dry_run or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(f"{args.recipe} is the bundled model's own recipe, for one process; --show prints it")
     from diptych.recipes.tiny.run import train
@@ -88,13 +99,13 @@ def _dry_run(config: "Recipe") -> int:
     return 0
 
 
-def _train(config: "Recipe", folder: Path, strategy: str, device: str | None) -> int:
-    from diptych.recipes.family.gallery import corpus_scores
+def _train(config: "Recipe", folder: Path, args: argparse.Namespace) -> int:
     from diptych.recipes.family.run import train
     from diptych.training import parallel
 
-    cluster = parallel.join("fsdp" if strategy == "fsdp" else "ddp", device)
-    made = train(config, folder, cluster, corpus_scores(config))
+    evaluate = _evaluators(config, args)  # what is wrong with its data is told before anything else
+    cluster = parallel.join("fsdp" if args.strategy == "fsdp" else "ddp", args.device)
+    made = train(config, folder, cluster, evaluate)
     if cluster.first:
         print(made)
     if cluster.size > 1:
@@ -103,3 +114,19 @@ def _train(config: "Recipe", folder: Path, strategy: str, device: str | None) ->
         sys.stderr.flush()
         os._exit(0)  # gloo's threads now and then abort a process that ends by itself (torch 2.13)
     return 0
+
+
+def _evaluators(config: "Recipe", args: argparse.Namespace) -> "Callable[[Embedder], Mapping[str, float]] | None":
+    """The bundled corpus's scores for who learns from it, and the suite's on data of one's own."""
+    from diptych import comparing
+    from diptych.recipes.family.gallery import corpus_scores
+    from diptych.recipes.suites import named
+
+    corpus = corpus_scores(config)
+    if not args.evaluate_on:
+        return corpus
+    suite = named(args.evaluate_suite)
+    if os.environ.get("RANK", "0") != "0":
+        return lambda _: {}  # the first rank evaluates; the others only help to put a sharded model together
+    own = comparing.evaluator(args.evaluate_on, suite=suite, limit=args.evaluate_limit)
+    return own if corpus is None else lambda embedder: {**corpus(embedder), **own(embedder)}
