@@ -45,7 +45,8 @@ def compare(
     elif gold is not None:
         raise ValueError(f"a gold set asks a collection: --on {LIVE}NAME, not {on}")
     else:
-        data, entrants = _dataset(on, columns, languages, limit, suite.seed), _entrants(models)
+        scenes = bool(suite.segmentation or suite.depth or suite.grounding)
+        data, entrants = _dataset(on, columns, languages, limit, suite.seed, scenes), _entrants(models)
     if languages and suite.retrieval is not None:
         suite = replace(suite, retrieval=replace(suite.retrieval, languages=tuple(languages)))
     return evaluate(suite, entrants, data, machine("cpu"))
@@ -103,20 +104,24 @@ def _live(
 
 
 def _dataset(
-    on: str | Path, columns: "Columns | None", languages: Sequence[str] | None, limit: int | None, seed: int
+    on: str | Path, columns: "Columns | None", languages: Sequence[str] | None, limit: int | None, seed: int,
+    scenes: bool = False,
 ) -> "Dataset":
     from diptych.data import pictograms
     from diptych.data.draws import generator
-    from diptych.evaluation.corpus import open_pictograms
+    from diptych.evaluation.corpus import SCENES, open_pictograms
     from diptych.evaluation.dataset import subset
     from diptych.evaluation.public.opening import open_named
     from diptych.evaluation.sets import open_dataset
 
+    if limit is not None and limit < 2:
+        raise ValueError(f"limit is at least 2 pictures, got {limit}")
     bundled = is_bundled(on) or Path(on).resolve() == pictograms.folder().resolve()
-    data = open_pictograms(languages) if bundled else open_named(str(on), columns) or open_dataset(on, columns)
+    if bundled:
+        data = open_pictograms(languages, scenes=min(SCENES, limit or SCENES) if scenes else 0)
+    else:
+        data = open_named(str(on), columns) or open_dataset(on, columns)
     if limit is not None and limit < len(data):
-        if limit < 2:
-            raise ValueError(f"limit is at least 2 pictures, got {limit}")
         drawn = generator(seed, "limit").permutation(len(data))[:limit]
         # a drawn picture is told from all classes, as it is without a limit
         data = replace(subset(data, sorted(drawn.tolist())), classes=data.classes,
@@ -130,6 +135,7 @@ def _entrants(models: Sequence[str]) -> "list[Entrant]":
 
     from diptych.evaluation.embedded import Looks
     from diptych.evaluation.suite import Entrant
+    from diptych.models import explain
     from diptych.models.checkpoints.captioner import has_captioner, open_captioner
     from diptych.models.operations import tower_operations
 
@@ -145,7 +151,9 @@ def _entrants(models: Sequence[str]) -> "list[Entrant]":
         found.append(Entrant(
             embedder=embedder.renamed(called if short.count(called) == 1 else name), runtime=embedder.engine.name,
             open_model=functools.partial(load_model, name), weights_bytes=weights.stat().st_size,
-            image_operations=image, text_operations=text, looks=Looks(describe=describe)))
+            image_operations=image, text_operations=text, looks=Looks(
+                patches=functools.partial(explain.patch_features, embedder),
+                heat=functools.partial(explain.heats, embedder), describe=describe)))
     return found
 
 

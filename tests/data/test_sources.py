@@ -196,6 +196,15 @@ def test_a_bad_sidecar_is_reported_and_its_picture_kept(tmp_path, name, data):
     assert len(pairs) == 1 and skipped == {str(tmp_path / name): "caption file cannot be read"}
 
 
+def test_maps_beside_a_picture_are_no_pictures(tmp_path):
+    for name in ("a.JPG", "a.mask.png", "a.depth.png", "a.depth.npy", "b.mask.png", "c/a.mask.png"):
+        write(tmp_path / name)
+    found, reasons = records(tmp_path)
+    # what has no picture to belong to is one itself
+    assert [Path(uri).relative_to(tmp_path).as_posix() for uri in found] == ["a.JPG", "b.mask.png", "c/a.mask.png"]
+    assert not reasons
+
+
 def test_one_picture_with_its_sidecar(tmp_path):
     write(tmp_path / "a.jpg")
     write(tmp_path / "b.jpg")

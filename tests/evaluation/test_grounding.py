@@ -1,14 +1,20 @@
 """Boxes of heat maps drawn by hand, and what blind maps score."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from worlds import dataset
+from PIL import Image
+from worlds import constant, dataset, embedded
 
 from diptych.data.regions import Region
+from diptych.evaluation.embedded import Looks
 from diptych.evaluation.grounding import GroundingConfig, grounding, heat_box
+
+DEFAULT = GroundingConfig()
 
 
 def test_the_box_is_around_the_hot_part_with_the_greatest_value():
@@ -46,6 +52,16 @@ def test_the_box_holds_the_peak_and_shrinks_with_the_threshold(heat, threshold):
         assert outer[0] <= left and outer[1] <= top and outer[2] >= right and outer[3] >= bottom
 
 
+def _found(regions, heat, config=DEFAULT, columns=None, count=60):
+    """`heat(picture, phrase)`; a picture is known by its colour."""
+    data = replace(dataset([""] * count, columns), regions={i: tuple(tested) for i, tested in regions.items()})
+    pictures = [Image.new("RGB", (2, 2), (number, 0, 0)) for number in range(count)]
+
+    def heats(picture, texts):
+        return np.stack([heat(picture.getpixel((0, 0))[0], text) for text in texts])
+    return grounding(replace(embedded(data, constant(count), pictures=pictures), looks=Looks(heat=heats)), config)
+
+
 def _regions(count: int, seed: int = 0) -> dict[int, list[Region]]:
     rng = np.random.default_rng(seed)
     places = rng.integers(0, 7, (count, 2)) / 10
@@ -61,40 +77,50 @@ def _drawn(region: Region) -> np.ndarray:
 
 
 def test_maps_that_know_score_one_and_overlaps_are_counted_by_hand():
-    data = dataset([""] * 3, {"vendor": ["a", "a", "b"]})
+    vendors = {"vendor": ["a", "a", "b"]}
     regions = {0: [Region(box=(0.0, 0.0, 0.5, 0.5), text="dog")],
                2: [Region(box=(0.0, 0.0, 1.0, 0.5), text="cat"), Region(box=(0.5, 0.5, 1.0, 1.0), text="cat")]}
     quarter = np.array([[1.0, 0.0], [0.0, 0.0]])
-    found = grounding(data, regions, lambda picture, phrase: quarter, GroundingConfig())
+    found = _found(regions, lambda picture, phrase: quarter, columns=vendors, count=3)
     assert found.values["iou"].tolist() == pytest.approx([1, 1 / 2, 0])
     assert found.values["acc@iou0.5"].tolist() == [1, 1, 0] and found.slices == {"vendor": ["a", "b", "b"]}
     assert found.groups == ["p0", "p2", "p2"] and len(set(found.ids)) == 3
     assert found.chance["acc@iou0.5"] == pytest.approx(1 / 3)
-    strict = grounding(data, regions, lambda picture, phrase: quarter, GroundingConfig(overlap=0.75))
+    strict = _found(regions, lambda picture, phrase: quarter, GroundingConfig(overlap=0.75), count=3)
     assert strict.figure("acc@iou0.75") == pytest.approx(1 / 3)
 
 
 def test_flat_maps_score_nothing_and_those_of_other_pictures_what_chance_gives():
     regions = _regions(60)
-    data = dataset([""] * 60)
-    flat = grounding(data, regions, lambda picture, phrase: np.ones((20, 20)), GroundingConfig())
+    flat = _found(regions, lambda picture, phrase: np.ones((20, 20)))
     assert flat.figure("acc@iou0.5") == 0 <= flat.chance["acc@iou0.5"]
     know = {f"thing {number}": _drawn(found[0]) for number, found in regions.items()}
-    assert grounding(data, regions, lambda picture, phrase: know[phrase], GroundingConfig()).figure("acc@iou0.5") == 1
+    assert _found(regions, lambda picture, phrase: know[phrase]).figure("acc@iou0.5") == 1
     maps = list(know.values())
-    chance = np.mean([grounding(data, regions, lambda picture, phrase, shift=shift: maps[(picture + shift) % 60],
-                                GroundingConfig()).figure("acc@iou0.5") for shift in range(60)])
+    chance = np.mean([_found(regions, lambda picture, phrase, shift=shift: maps[(picture + shift) % 60])
+                      .figure("acc@iou0.5") for shift in range(60)])
     order = np.random.default_rng(1).permutation(60)
-    shuffled = grounding(data, regions, lambda picture, phrase: maps[order[picture]], GroundingConfig())
+    shuffled = _found(regions, lambda picture, phrase: maps[order[picture]])
     # four standard errors of sixty draws
     assert abs(shuffled.figure("acc@iou0.5") - chance) < 4 * np.sqrt(chance * (1 - chance) / 60)
 
 
-@pytest.mark.parametrize(("regions", "what"), [({}, "needs regions"), ({0: []}, "needs regions"),
-                                               ({5: [Region(box=(0, 0, 1, 1), text="x")]}, "picture 5, .* 0 to 1")])
-def test_what_cannot_be_grounded_says_why(regions, what):
-    with pytest.raises(ValueError, match=what):
-        grounding(dataset(["", ""]), regions, lambda picture, phrase: np.eye(2), GroundingConfig())
+def test_where_a_part_is_called_test_its_pictures_alone_are_tested():
+    parts = {"split": ["train", "test", "test"] * 20}
+    found = _found(_regions(60), lambda picture, phrase: np.eye(4), columns=parts)
+    assert found.groups == [f"p{number}" for number in range(60) if number % 3] and not found.slices
+
+
+@pytest.mark.parametrize("regions", [{}, {0: []}, {0: [Region(box=(0, 0, 1, 1), text="x")]}])
+def test_what_cannot_be_grounded_says_why(regions):
+    with pytest.raises(ValueError, match="made up has no regions to test"):
+        _found(regions, lambda picture, phrase: np.eye(2), columns={"split": ["train", "test"]}, count=2)
+
+
+def test_a_model_that_shows_no_patches_cannot_be_tested():
+    data = replace(dataset([""]), regions={0: (Region(box=(0, 0, 1, 1), text="x"),)})
+    with pytest.raises(ValueError, match="made up has no patch features"):
+        grounding(embedded(data, constant(1)), GroundingConfig())
 
 
 @pytest.mark.parametrize("config", [{"threshold": 0.0}, {"overlap": 1.5}])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 import zlib
 
 import numpy as np
@@ -11,10 +12,14 @@ import pytest
 from PIL import Image
 
 from diptych.core.errors import SourceError
+from diptych.data import pictograms
 from diptych.data.records import Record
+from diptych.data.regions import Region, to_json
 from diptych.data.tars import write_tar
-from diptych.evaluation.corpus import one_word_apart, open_pictograms
+from diptych.evaluation.corpus import KINDS, one_word_apart, open_pictograms
+from diptych.evaluation.dataset import IGNORED
 from diptych.evaluation.sets import Columns, open_dataset
+from diptych.inputs.image import decode
 
 
 def drawn(seed: int) -> bytes:
@@ -162,3 +167,121 @@ def test_hard_negatives_differ_in_one_word_and_show_something_else():
     found = one_word_apart(true_of)
     assert found["red heart"] == (("colour", "blue heart"), ("other word", "red circle"))
     assert "heart" not in found and ("other word", "crimson heart") not in found["red heart"]
+
+
+def png(values, palette=False):
+    stream = io.BytesIO()
+    picture = Image.fromarray(values)
+    if palette:
+        picture.putpalette([7 * i % 256 for i in range(768)])
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def npy(values):
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
+
+
+MASK = np.array([[0, 1, 1], [2, 255, 0]], np.uint8)
+METRES = np.array([[1.5, 0.0], [2.25, 60.0]], np.float32)
+PARTS = {"mask.png": png(MASK, palette=True), "depth.png": png((1000 * METRES).astype(np.uint16))}
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv", "parquet", "tar"])
+def test_masks_and_depths_lie_beside_their_pictures(tmp_path, kind):
+    pictures = {f"{i}.png": drawn(i) for i in range(3)}
+    (tmp_path / "things.txt").write_text("sea\nboat\nsky\n")
+    path = tmp_path
+    if kind == "tar":
+        write_tar(tmp_path / "0.tar", [Record(key=name, data=data, parts=PARTS if name == "1.png" else {})
+                                       for name, data in pictures.items()])
+    else:
+        folder_of(tmp_path, {**pictures, **{f"1.{part}": data for part, data in PARTS.items()}})
+    if kind == "csv":
+        path = table(tmp_path, [{"image": name} for name in pictures])
+    elif kind == "parquet":
+        path = tmp_path / "pairs.parquet"
+        pq.write_table(pa.Table.from_pylist([{"image": name} for name in pictures]), path)
+    data = open_dataset(path)
+    assert len(data) == 3 and data.maps.things == ("sea", "boat", "sky") and not data.skipped
+    assert data.maps.mask is not None and data.maps.depth is not None
+    np.testing.assert_array_equal(data.maps.mask(1), MASK)
+    np.testing.assert_array_equal(data.maps.depth(1), METRES)
+    assert (data.maps.mask(0) == IGNORED).all() and (data.maps.depth(2) == 0).all()
+
+
+def test_a_mask_alone_is_no_picture(tmp_path):
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for name, data in (("a.png", drawn(1)), ("a.mask.png", PARTS["mask.png"]), ("b.mask.png", PARTS["mask.png"])):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    data = open_dataset(tmp_path)
+    assert data.ids == ("0.tar#a",) and "no picture" in data.skipped[0][1]
+
+
+def test_depths_in_metres_and_data_without_maps(tmp_path):
+    data = open_dataset(folder_of(tmp_path / "one", {"a.jpg": drawn(1), "a.depth.npy": npy(METRES.astype(np.float64))}))
+    assert data.maps.mask is None and data.maps.depth is not None
+    np.testing.assert_array_equal(data.maps.depth(0), METRES)
+    none = open_dataset(folder_of(tmp_path / "two", {"a.jpg": drawn(1)}))
+    assert none.maps.mask is none.maps.depth is None and none.maps.things == () and none.regions == {}
+    assert none.sha256 != data.sha256  # another map is another data set
+
+
+@pytest.mark.parametrize(("name", "data", "what"), [
+    ("a.mask.png", png(np.zeros((2, 2, 3), np.uint8)), "mask of a.jpg cannot be read: expected a palette .* got RGB"),
+    ("a.mask.png", b"no picture", "mask of a.jpg cannot be read"),
+    ("a.depth.png", png(np.ones((2, 2), np.uint8)), "depth of a.jpg cannot be read: expected 16-bit"),
+    ("a.depth.npy", npy(np.ones((2, 2, 1))), "one number a pixel"), ("a.depth.npy", b"no array", "depth of a.jpg")])
+def test_maps_that_cannot_be_read_say_what_is_expected(tmp_path, name, data, what):
+    found = open_dataset(folder_of(tmp_path, {"a.jpg": drawn(1), name: data}))
+    with pytest.raises(ValueError, match=what):
+        (found.maps.mask or found.maps.depth)(0)
+
+
+def test_regions_are_a_column(tmp_path):
+    one, two = Region(box=(0.1, 0.2, 0.5, 1.0), text="the left boat"), Region(box=(0.5, 0, 1, 1), text="a tree")
+    shards = [Record(key="a", data=drawn(1), metadata={"regions": to_json([one]), "camera": "A"}),
+              Record(key="a", data=drawn(1), metadata={"regions": to_json([one, two]), "camera": "A"}),
+              Record(key="b", data=drawn(2), metadata={"regions": "north", "camera": "B"})]
+    write_tar(tmp_path / "0.tar", shards)
+    data = open_dataset(tmp_path)
+    assert data.regions == {0: (one, two)} and data.columns["regions"] == ("", "north")
+    folder = folder_of(tmp_path / "folder", {"a.png": drawn(1), "a.json": json.dumps(
+        {"regions": [{"box": [0.1, 0.2, 0.5, 1.0], "text": "the left boat"}]}).encode()})
+    assert open_dataset(folder).regions == {0: (one,)}
+    (folder / "a.json").write_text(json.dumps({"regions": [{"box": [10, 20, 50, 100], "text": "in pixels"}]}))
+    with pytest.raises(SourceError, match=r"expected regions as \[\{box, text, score\}"):
+        open_dataset(folder)
+
+
+def test_scenes_have_masks_regions_and_depths_and_no_concept_on_two_sides():
+    scenes, again = (open_pictograms(["en"], every=40, scenes=30).scenes for _ in range(2))
+    assert scenes is not None and again is not None and len(scenes) == 30
+    assert scenes.maps.mask is not None and scenes.maps.depth is not None and scenes.maps.things[0] == "ground"
+    names = {row["name"]: row["hexcode"] for row in pictograms.names(["en"]).to_pylist()}
+    kinds = {row["hexcode"]: (row["group"], row["split"], row["concept"])
+             for row in pictograms.pictures([pictograms.HELD_OUT_VENDOR]).to_pylist()}
+    shown = {"train": set(), "val": set(), "test": set()}
+    for number in range(30):
+        mask, depth = scenes.maps.mask(number), scenes.maps.depth(number)
+        picture = decode(scenes.read(number))
+        assert picture.size == mask.shape[::-1] == depth.shape[::-1] and depth.min() > 1 and mask.max() < len(KINDS)
+        there = set()
+        for region in scenes.regions[number]:
+            group, split, concept = kinds[names[region.text]]
+            part = scenes.columns["split"][number]
+            assert split == {"test": "test_zeroshot"}.get(part, part)
+            shown[part].add(concept)
+            there.add(KINDS.index(group))
+            left, top, right, bottom = (round(224 * side) for side in region.box)
+            inside = mask == KINDS.index(group)
+            assert inside[top:bottom, left:right].sum() == inside.sum()  # a kind is in a scene once
+            assert len(np.unique(depth[inside])) == 1
+        assert there | {0} == set(np.unique(mask))
+        assert scenes.read(number) == again.read(number) and (mask == again.maps.mask(number)).all()
+    assert all(shown.values()) and not shown["train"] & shown["test"] and not shown["val"] & shown["test"]
+    assert not shown["train"] & shown["val"] and open_pictograms(["en"], every=40).scenes is None

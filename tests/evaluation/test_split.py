@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from worlds import dataset
 
 from diptych.evaluation.slices import slices
-from diptych.evaluation.split import SplitConfig, split
+from diptych.evaluation.split import SplitConfig, split, split_pictures
 
 
 @settings(deadline=None, max_examples=60)
@@ -92,6 +92,19 @@ def test_a_class_with_one_picture_is_left_out_of_a_draw_and_said():
 def test_what_cannot_be_split_says_why(labels, columns, config, what):
     with pytest.raises(ValueError, match=what):
         split(dataset(labels, columns), labels, SplitConfig(**config))
+
+
+def test_pictures_without_classes_are_split_too():
+    made = dataset([""] * 20, same=[0, 0, *range(2, 20)])
+    found = split_pictures(made, range(18), SplitConfig(test=0.25, val=0.25))
+    assert sorted([*found.train, *found.val, *found.test]) == list(range(18))
+    assert len(found.test) in (4, 5) and len(found.val) in (3, 4)
+    assert any({0, 1} <= set(part.tolist()) for part in (found.train, found.val, found.test))
+    column = dataset([""] * 6, {"split": ["train", "train", "val", "test", "test", ""]})
+    found = split_pictures(column, [0, 1, 2, 3, 5], SplitConfig())
+    assert [part.tolist() for part in (found.train, found.val, found.test)] == [[0, 1], [2], [3]]
+    with pytest.raises(ValueError, match="2 pictures of made up are too few"):
+        split_pictures(made, [3, 4], SplitConfig())
 
 
 @pytest.mark.parametrize("config", [{"test": 0.0}, {"test": 1.0}, {"val": 1.5}])

@@ -1,20 +1,28 @@
 """A whole suite on real files: the stronger model leads, the constant one is at chance, and nothing is done twice."""
 
 import functools
+import io
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from coloured import classes
+from diptych.data.regions import Region
 from diptych.evaluation.captioning import CaptioningConfig
+from diptych.evaluation.dataset import Dataset, Maps
+from diptych.evaluation.depth import DepthConfig
 from diptych.evaluation.efficiency import EfficiencyConfig
 from diptych.evaluation.embedded import Looks
+from diptych.evaluation.grounding import GroundingConfig
 from diptych.evaluation.predictions import write_predictions
 from diptych.evaluation.report import record
 from diptych.evaluation.report.page import page
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig
+from diptych.evaluation.segmentation import SegmentationConfig
 from diptych.evaluation.sets import open_dataset
 from diptych.evaluation.suite import Entrant, Suite, evaluate
 from diptych.evaluation.zero_shot import ZeroShotConfig
@@ -122,3 +130,57 @@ def test_predictions_are_a_table_for_each_task(data, tmp_path):
     rows = pq.read_table(tmp_path / "predictions" / "zero_shot.parquet").to_pylist()
     assert len(rows) == 2 * len(data)
     assert {(r["model"], r["expected"] == r["predicted"]) for r in rows if r["acc@1"]} == {("colours", True)}
+
+
+PIXELS = Suite(name="pixels", segmentation=SegmentationConfig(samples=500), depth=DepthConfig(samples=500, bins=16),
+               grounding=GroundingConfig(), draws=200)
+
+
+def halves(count=20):
+    """Pictures with a red half, at some side; red is near."""
+    upper = np.repeat([1.0, 0.0], 8)[:, None] * np.ones((16, 16))
+    masks = [(upper, upper[::-1], upper.T, upper.T[:, ::-1])[number % 4] for number in range(count)]
+
+    def read(number):
+        stream = io.BytesIO()
+        Image.fromarray((masks[number][..., None] * (255, 0, 0)).astype(np.uint8)).save(stream, "PNG")
+        return stream.getvalue()
+
+    def box(mask):
+        rows, columns = np.nonzero(mask)
+        return columns.min() / 16, rows.min() / 16, (columns.max() + 1) / 16, (rows.max() + 1) / 16
+    return Dataset(
+        name="halves", sha256="halves", ids=tuple(f"h{i}" for i in range(count)), read=read, labels=("",) * count,
+        maps=Maps(things=("black", "red"), mask=lambda i: masks[i].astype(np.uint8), depth=lambda i: 3.0 - masks[i]),
+        regions={i: (Region(box=box(mask), text="red"),) for i, mask in enumerate(masks)})
+
+
+def sees(kind):
+    """A model whose patches are pixels."""
+    looks = Looks(
+        patches=lambda pictures: [np.asarray(p.resize((4, 4)), np.float32) / 255 for p in pictures],
+        heat=lambda picture, texts: np.stack([np.asarray(picture, float)[..., 0] for _ in texts]))
+    return replace(entrant(kind), looks=looks)
+
+
+@pytest.mark.parametrize("as_scenes", [False, True])
+def test_tasks_that_look_into_pictures(data, as_scenes):
+    whole = replace(data, scenes=halves()) if as_scenes else halves()
+    found = evaluate(PIXELS, [sees(ColourEmbedder), sees(ConstantEmbedder)], whole).comparison
+    by_name = {(f.model, f.task, f.name): f for f in found.figures if not f.slice}
+    assert by_name["colours", "segmentation", "miou"].value > 0.9 > by_name["colours", "segmentation", "miou"].chance
+    assert by_name["colours", "depth", "rmse"].value < 0.3 < by_name["colours", "depth", "rmse"].chance
+    assert by_name["colours", "depth", "rmse"].better == "lower"
+    assert by_name["colours", "grounding", "acc@iou0.5"].value == 1
+    assert {d.name for d in found.differences} == {"miou", "rmse", "acc@iou0.5"}
+    assert found.headline == ("segmentation", "miou") and record.from_json(record.to_json(found)) == found
+
+
+def test_a_model_that_shows_no_patches_and_data_without_maps(data):
+    suite = replace(PIXELS, zero_shot=SUITE.zero_shot)
+    left_out = evaluate(suite, [sees(ColourEmbedder)], data).comparison.provenance.left_out
+    assert "no masks" in left_out["segmentation"] and "no depths" in left_out["depth"]
+    assert "no regions" in left_out["grounding"]
+    left_out = evaluate(suite, [entrant(ColourEmbedder)], replace(data, scenes=halves())).comparison.provenance.left_out
+    assert {"segmentation", "depth", "grounding"} == set(left_out)
+    assert all("colours has no patch features" in why for why in left_out.values())

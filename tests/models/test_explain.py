@@ -121,6 +121,9 @@ def test_an_explanation_is_the_cosines_of_patches_and_text(name):
     np.testing.assert_allclose(found.cosines, (patches.numpy() @ words).reshape(4, 4), atol=1e-6)
     assert found.cosine == pytest.approx(float(model.embed_images([picture])[0] @ words), abs=1e-6)
     assert found.probability == pytest.approx(model.spec.probability(found.cosine))
+    heats = explain.heats(model, picture, ["a dog", "a red boat"])
+    np.testing.assert_allclose(heats[1], found.heat(*picture.size), atol=1e-4)  # over a small range of cosines
+    assert np.abs(heats[0] - heats[1]).max() > 0.01
 
 
 def test_patch_features_of_a_fixed_size_tower_are_its_tokens():

@@ -38,13 +38,13 @@ def augment(cutout: Image.Image, rng: Rng, size: int, options: Augmentation, fli
     if flip and rng.random() < options.flip:
         cutout = ImageOps.mirror(cutout)
     cutout = _place(_recolour(cutout, rng, options), rng, size, options)
-    ground = _ground(rng, size) if rng.random() < options.background else Image.new("RGB", (size, size), "white")
-    ground.paste(cutout, (0, 0), cutout)
+    made = ground(rng, size) if rng.random() < options.background else Image.new("RGB", (size, size), "white")
+    made.paste(cutout, (0, 0), cutout)
     if rng.random() < options.blur:
-        ground = ground.filter(ImageFilter.GaussianBlur(float(rng.uniform(size / 400, size / 110))))
+        made = made.filter(ImageFilter.GaussianBlur(float(rng.uniform(size / 400, size / 110))))
     if rng.random() < options.invert:
-        ground = ImageOps.invert(ground)
-    return np.asarray(ground)
+        made = ImageOps.invert(made)
+    return np.asarray(made)
 
 
 def _place(cutout: Image.Image, rng: Rng, size: int, options: Augmentation) -> Image.Image:
@@ -106,7 +106,7 @@ def _ink(rng: Rng) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _ground(rng: Rng, size: int) -> Image.Image:
+def ground(rng: Rng, size: int) -> Image.Image:
     """A plain colour, a gradient, soft blobs or noise."""
     kind = rng.random()
     if kind < 0.4:

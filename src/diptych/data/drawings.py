@@ -32,8 +32,13 @@ class Drawings:
 
     def cutout(self, index: int) -> Image.Image:
         """The RGBA picture."""
-        with Image.open(io.BytesIO(self.encoded[index])) as picture:
-            return picture.convert("RGBA")
+        return cutout(self.encoded[index])
+
+
+def cutout(data: bytes) -> Image.Image:
+    """The RGBA picture of an encoded one."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return picture.convert("RGBA")
 
 
 class BatchSampler:

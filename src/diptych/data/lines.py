@@ -21,7 +21,7 @@ from diptych.core.errors import PictureError, SourceError
 from diptych.core.files import sha256_bytes
 from diptych.data import tables
 from diptych.data.copies import File
-from diptych.data.pictures import NO_PICTURE, read_picture
+from diptych.data.pictures import NO_PICTURE, maps_beside, read_picture
 from diptych.data.records import Record
 from diptych.inputs.image import UNREADABLE
 
@@ -67,8 +67,9 @@ class LineShard:
         if not isinstance(given, str) or not given.strip():
             raise PictureError(NO_PICTURE, key)
         captions = tables.captions_of(row.pop(self.columns.caption, None)) if self.columns.caption else ()
-        data = read_picture(self.file.beside(given.strip()))
-        return Record(key=key, data=data, captions=captions, metadata=tables.metadata_of(row))
+        uri = self.file.beside(given.strip())
+        return Record(key=key, data=read_picture(uri), captions=captions, metadata=tables.metadata_of(row),
+                      parts=maps_beside(uri))
 
 
 def open_lines(file: File, rows: int = ROWS) -> list[LineShard]:

@@ -16,7 +16,7 @@ from diptych.core.errors import PictureError, SourceError
 from diptych.core.files import sha256_bytes
 from diptych.data import tables
 from diptych.data.copies import File
-from diptych.data.pictures import NO_PICTURE, read_picture
+from diptych.data.pictures import NO_PICTURE, maps_beside, read_picture
 from diptych.data.records import Record
 from diptych.inputs.image import UNREADABLE, of_allowed_size
 
@@ -85,12 +85,15 @@ class RowGroup:
                 data, given = data.get("bytes"), data.get("path")
         if self.columns.uri is not None:
             given = row.pop(self.columns.uri) or given
+        parts: dict[str, bytes] = {}
         if data is None:
             if not isinstance(given, str) or not given.strip():
                 raise PictureError(NO_PICTURE, key)
-            data = read_picture(self.file.beside(given.strip()))
+            uri = self.file.beside(given.strip())
+            data, parts = read_picture(uri), maps_beside(uri)
         captions = tables.captions_of(row.pop(self.columns.caption)) if self.columns.caption else ()
-        return Record(key=key, data=of_allowed_size(data), captions=captions, metadata=tables.metadata_of(row))
+        return Record(key=key, data=of_allowed_size(data), captions=captions, metadata=tables.metadata_of(row),
+                      parts=parts)
 
 
 def open_parquet(file: File, groups: RowGroups) -> list[RowGroup]:

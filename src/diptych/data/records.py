@@ -17,7 +17,7 @@ class Record:
     """One encoded picture and what is said about it.
 
     `key` names it to people, and nothing else is told by it. `parts` are a tar's other members of the same key, by
-    their suffix without the dot: stored embeddings, masks, boxes.
+    their suffix without the dot (stored embeddings, masks, boxes), or maps beside a local picture (`pictures.MAPS`).
     """
 
     key: str

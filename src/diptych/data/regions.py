@@ -148,10 +148,11 @@ def to_json(regions: Sequence[Region]) -> str:
 
 
 def from_json(text: str) -> tuple[Region, ...]:
-    """Regions from such text. ValueError when it is none."""
+    """Regions from such text; what has no score was not guessed by a detector. ValueError when it is none."""
     try:
-        found = [(tuple(map(float, item["box"])), str(item["text"]), float(item["score"])) for item in json.loads(text)]
+        found = [(tuple(map(float, item["box"])), str(item["text"]), float(item.get("score", 1.0)))
+                 for item in json.loads(text)]
         return tuple(Region(box=(left, top, right, bottom), text=said, score=score)
                      for (left, top, right, bottom), said, score in found)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"expected regions as [{{box, text, score}}, …], got {text[:80]!r}: {error}") from error

@@ -17,7 +17,7 @@ from diptych.data import lines
 from diptych.data.copies import Copies, File, find_files
 from diptych.data.lines import open_lines
 from diptych.data.parquets import RowGroups, open_parquet
-from diptych.data.pictures import read_picture
+from diptych.data.pictures import maps_beside, read_picture
 from diptych.data.records import Record, Shard
 from diptych.data.sources import open_source
 from diptych.data.tars import open_tar
@@ -49,7 +49,8 @@ class FolderShard:
     def read(self, index: int) -> Record:
         """Picture `index` of the shard."""
         pair = self.pairs[index]
-        return Record(key=pair.uri, data=read_picture(pair.uri), captions=pair.captions, metadata=pair.metadata)
+        return Record(key=pair.uri, data=read_picture(pair.uri), captions=pair.captions, metadata=pair.metadata,
+                      parts=maps_beside(pair.uri))
 
 
 def open_shards(paths: str | Path | Sequence[str | Path], copies: Copies | None = None) -> tuple[Shard, ...]:

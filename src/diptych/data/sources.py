@@ -3,7 +3,8 @@
 A folder is walked in a fixed order, links are followed once, hidden files are left alone. What lies beside pictures
 and plainly is none (text, video, archives) is passed over in silence; what a person could have meant as a picture
 (SVG, camera raw, an unknown kind, a broken link) is reported as Skipped. A caption may lie beside its picture:
-`boat.txt` (one a line) or `boat.json` (`caption` or `captions`; its other values are metadata).
+`boat.txt` (one a line) or `boat.json` (`caption` or `captions`; its other values are metadata). A map beside its
+picture, `boat.mask.png`, is no picture of its own.
 """
 
 import errno
@@ -19,6 +20,7 @@ from pathlib import Path
 from diptych.core.errors import SourceError
 from diptych.core.types import Pair, Scalar, Skipped
 from diptych.data import tables
+from diptych.data.pictures import MAPS
 from diptych.inputs.image import SVG, sniff, why_unreadable
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".bmp",
@@ -147,6 +149,8 @@ def _file(entry: os.DirEntry[str], siblings: set[str], regular: bool) -> Iterato
             yield Skipped(id=_printable(entry.path), reason=reason, detail=suffix)
         if reason is not None:
             return
+    if _is_map(entry.name, siblings):
+        return
     if _printable(entry.path) != entry.path:
         yield Skipped(id=_printable(entry.path), reason=NOT_UTF8, detail="rename it")
         return
@@ -166,6 +170,12 @@ def _why_passed_over(path: str, suffix: str) -> str | None:
     except OSError as error:
         return why_unreadable(error)
     return UNKNOWN if suffix else ""
+
+
+def _is_map(name: str, siblings: set[str]) -> bool:
+    stem = next((name.removesuffix(f".{ending}") for ending in MAPS if name.endswith(f".{ending}")), None)
+    endings = (ending for suffix in PICTURE_SUFFIXES for ending in (suffix, suffix.upper()))
+    return stem is not None and any(f"{stem}{ending}" in siblings for ending in endings)
 
 
 def _printable(path: str) -> str:

@@ -24,7 +24,7 @@ from diptych.core.files import atomic_write, home, sha256_bytes, write_text
 from diptych.core.types import Scalar
 from diptych.data import tables
 from diptych.data.copies import File
-from diptych.data.pictures import NO_PICTURE
+from diptych.data.pictures import MAPS, NO_PICTURE
 from diptych.data.records import Record
 from diptych.data.sources import PICTURE_SUFFIXES
 from diptych.inputs.image import TOO_LARGE, TRUNCATED, UNREADABLE, of_allowed_size, sniff
@@ -127,7 +127,8 @@ def write_tar(path: str | Path, records: Iterable[Record]) -> int:
 def _record(key: str, members: dict[str, bytes], lines: bool) -> Record:
     kinds = {suffix: f".{suffix.rpartition('.')[2]}" for suffix in members}
     # `boat.jpg` before `boat.seg.png`: a plain suffix is the picture itself
-    pictures = sorted((s for s, kind in kinds.items() if kind in PICTURE_SUFFIXES), key=lambda s: s.count("."))
+    pictures = sorted((suffix for suffix, kind in kinds.items() if kind in PICTURE_SUFFIXES and suffix not in MAPS),
+                      key=lambda suffix: suffix.count("."))
     if not pictures:
         raise PictureError(NO_PICTURE, f"{key} has {', '.join(members)}")
     data = of_allowed_size(members.pop(pictures[0]))

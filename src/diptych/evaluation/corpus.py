@@ -5,21 +5,46 @@ training sees; columns `vendor`, `group`, `concept` (`seen` by training or `unse
 and `tone`. Classes are Unicode's subgroups ("animal mammal"), captions the names in the languages of XM3600, each true
 of every drawing of its concept and of drawings with the same pixels. Names that only repeat the English one say nothing
 of a language and are left out. Skin tones have no captions: they are there for fairness.
+
+Scenes: the held-out vendor's drawings in rooms (`data.scenes`), two to four in each, with masks of eight kinds of
+things, depths, and regions with their English names. No concept is in scenes of two parts; those of the test are
+concepts that no training sees.
 """
 
+import functools
+import io
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
 
 from diptych.data import pictograms
-from diptych.data.draws import uniform
-from diptych.evaluation.dataset import Caption, Dataset
+from diptych.data.drawings import cutout
+from diptych.data.draws import generator, uniform
+from diptych.data.regions import Region
+from diptych.data.scenes import Scene, compose
+from diptych.evaluation.dataset import Caption, Dataset, Maps
 from diptych.inputs.text import clean
 
 NAME = "pictograms"
 
+SCENES = 400
+"""Four in ten to learn from, one to choose the decay on, five to test."""
 
-def open_pictograms(languages: Sequence[str] | None = None, every: int = 1) -> Dataset:
-    """The data set; captions in `languages` (all of XM3600's by default), the drawings of one concept in `every`.
-    ValueError for an unknown language."""
+KINDS = ("ground", "activities", "animals-nature", "food-drink", "objects", "people-body", "smileys-emotion", "symbols",
+         "travel-places")
+"""What a pixel of a scene shows: floor and wall, or a drawing of one of Unicode's groups."""
+
+_PARTS = (("train", "train"), ("test", "test_zeroshot")) * 4 + (("val", "val"), ("test", "test_zeroshot"))
+_SCENES_KEPT = 64
+_SCENES_VERSION = 1
+"""Raised when scenes are made another way: vectors of the old ones are not theirs."""
+
+
+def open_pictograms(languages: Sequence[str] | None = None, every: int = 1, scenes: int = 0) -> Dataset:
+    """The data set; captions in `languages` (all of XM3600's by default), the drawings of one concept in `every`, and
+    so many `scenes` (none by default: making 400 takes seconds). ValueError for an unknown language."""
     if every < 1:
         raise ValueError(f"every keeps the drawings of one concept in so many, at least 1; got {every}")
     spoken = tuple(languages or pictograms.XM3600)
@@ -45,7 +70,46 @@ def open_pictograms(languages: Sequence[str] | None = None, every: int = 1) -> D
         ids=tuple(row["id"] for row in rows), read=lambda i: rows[i]["picture"], labels=labels,
         classes=tuple(sorted(set(labels))), captions=tuple(captions),
         columns={name: tuple(values) for name, values in columns.items()}, same=same,
-        contents=tuple(f"{build} {row['id']}" for row in rows))
+        contents=tuple(f"{build} {row['id']}" for row in rows),
+        scenes=_scenes(scenes, names["en"]) if scenes else None)
+
+
+def _scenes(count: int, names: dict[str, str], seed: int = 0) -> Dataset:
+    """Made when they are read; the same number is the same scene, however many there are."""
+    rows = [row for row in pictograms.pictures([pictograms.HELD_OUT_VENDOR]).to_pylist()
+            if row["base"] and not row["flag"] and row["group"] in KINDS and row["hexcode"] in names]
+    pools: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        pools.setdefault((row["split"], row["group"]), []).append(row)
+    parts = [_PARTS[number % len(_PARTS)] for number in range(count)]
+
+    @functools.lru_cache(_SCENES_KEPT)
+    def made(number: int) -> tuple[Scene, list[dict[str, Any]]]:
+        rng = generator(seed, "scene", number)
+        kinds = rng.permutation(KINDS[1:])[: int(rng.integers(2, 5))].tolist()
+        chosen = [pool[int(rng.integers(len(pool)))] for kind in kinds for pool in [pools[parts[number][1], kind]]]
+        return compose([cutout(row["picture"]) for row in chosen], rng), chosen
+
+    def read(number: int) -> bytes:
+        stream = io.BytesIO()
+        made(number)[0].picture.save(stream, "PNG")
+        return stream.getvalue()
+
+    def mask(number: int) -> Int[np.ndarray, "height width"]:
+        scene, chosen = made(number)
+        return np.array([*(KINDS.index(row["group"]) for row in chosen), 0])[scene.shown]  # −1, the ground, is the last
+
+    build = pictograms.manifest().sha256
+    return Dataset(
+        name=f"{NAME}' scenes", sha256=f"{build}-scenes-{_SCENES_VERSION}-{seed}-{count}", revision=build[:12],
+        ids=tuple(f"scene-{number:04}" for number in range(count)), read=read, labels=("",) * count,
+        columns={"split": tuple(part for part, _ in parts)},
+        contents=tuple(f"{build} scene {_SCENES_VERSION} {seed} {number}" for number in range(count)),
+        maps=Maps(things=tuple(kind.replace("-", " and ") for kind in KINDS), mask=mask,
+                  depth=lambda number: made(number)[0].depth),
+        regions={number: tuple(Region(box=box, text=names[row["hexcode"]])
+                               for box, row in zip(scene.boxes, chosen, strict=True))
+                 for number in range(count) for scene, chosen in [made(number)]})
 
 
 def _captions(

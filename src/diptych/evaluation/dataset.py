@@ -94,7 +94,7 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """For people."""
         return {"pictures": len(self.ids), "captions": len(self.captions), "classes": len(self.classes),
-                "languages": len(self.languages)}
+                "languages": len(self.languages)} | ({"scenes": len(self.scenes)} if self.scenes else {})
 
 
 def as_queries(captions: Sequence[Caption]) -> list[Caption]:

@@ -87,7 +87,8 @@ def enlarge(
     values: Float[np.ndarray, "pictures rows columns"], height: int, width: int
 ) -> Float[np.ndarray, "pictures height width"]:
     """Bilinear, with the centres of patches where they are in the picture (align_corners=False)."""
-    return np.einsum("hr,prc,wc->phw", _between(values.shape[1], height), values, _between(values.shape[2], width))
+    down, across = between(values.shape[1], height), between(values.shape[2], width)
+    return np.einsum("hr,prc,wc->phw", down, values, across, optimize=True)
 
 
 def mean_iou(predicted: Bool[np.ndarray, "*shape"], truth: Bool[np.ndarray, "*shape"]) -> float:
@@ -117,8 +118,9 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(logits / 2))  # exp overflows where this does not
 
 
-def _between(cells: int, length: int) -> Float[np.ndarray, "length cells"]:
-    """Weights of the two nearest cells for each pixel; at the border the outermost cell alone."""
+def between(cells: int, length: int) -> Float[np.ndarray, "length cells"]:
+    """What `enlarge` does along one side: weights of the two nearest cells for each pixel; at the border the outermost
+    cell alone."""
     at = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
     below = np.minimum(at.astype(int), cells - 1)
     above, part = np.minimum(below + 1, cells - 1), at - below

@@ -10,7 +10,7 @@ from diptych.core.types import EmbedderSpec, Picture, SearchResult
 from diptych.evaluation.dataset import Dataset
 
 Patches = Callable[[Sequence[Picture]], Sequence[Float[np.ndarray, "rows columns channels"]]]
-Heat = Callable[[Picture, str], Float[np.ndarray, "height width"]]
+Heat = Callable[[Picture, Sequence[str]], Float[np.ndarray, "texts height width"]]
 Describe = Callable[[Sequence[Picture]], Sequence[str]]
 Search = Callable[[str, int], SearchResult]
 EmbedTexts = Callable[[Sequence[str]], Float[np.ndarray, "texts dim"]]
@@ -21,13 +21,12 @@ EmbedPictures = Callable[[Sequence[Picture]], Float[np.ndarray, "pictures dim"]]
 class Looks:
     """What a model gives beside vectors; None: it cannot.
 
-    `patches` are a picture's features as a grid, `pooled` one feature of each picture in the same space as the patches
-    have, `heat` how well each place of a whole picture fits a text (at any resolution), `describe` a caption each.
-    `search` is what a collection of its vectors answers to a query with so many hits.
+    `patches` are pictures' features as grids, `heat` how well each place of a whole picture fits each of some texts (at
+    any resolution), `describe` a caption each. `search` is what a collection of its vectors answers to a query with so
+    many hits.
     """
 
     patches: Patches | None = None
-    pooled: EmbedPictures | None = None
     heat: Heat | None = None
     describe: Describe | None = None
     search: Search | None = None
@@ -36,7 +35,8 @@ class Looks:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Embedded:
     """`images` are the unit vectors of all of `data`'s pictures, in order. `texts` and `pictures` embed more (texts are
-    remembered, so that asking twice costs nothing); `decode(i)` gives picture i, `looks` the rest."""
+    remembered, so that asking twice costs nothing); `decode(i)` gives picture i, `looks` the rest. `scenes` is the same
+    of the data's scenes, where there are some and a task looks at them."""
 
     spec: EmbedderSpec
     data: Dataset
@@ -45,3 +45,4 @@ class Embedded:
     pictures: EmbedPictures
     decode: Callable[[int], Picture]
     looks: Looks = field(default_factory=Looks)
+    scenes: "Embedded | None" = None

@@ -2,6 +2,7 @@
 
     classnames.txt                          a class a line; a `.cls` member is the number of its line, from 0
     zeroshot_classification_templates.txt   a template a line, {c} where the class's name goes
+    things.txt                              what the numbers of masks mean, a thing a line (ours)
     dataset_type.txt                        "retrieval" where each line of a `.txt` member is a caption
     test/0.tar, test/1.tar …, test/nshards.txt
 
@@ -16,17 +17,19 @@ from diptych.core.errors import SourceError
 
 SHARDS = "nshards.txt"
 _CLASSES, _TEMPLATES, _KIND = "classnames.txt", "zeroshot_classification_templates.txt", "dataset_type.txt"
+_THINGS = "things.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
     """`labels` number the classes and are all different; `names` is what those are called whose label is another word.
-    `lines`: a `.txt` member holds a caption a line."""
+    `lines`: a `.txt` member holds a caption a line. `things` are what masks show, by their numbers."""
 
     labels: tuple[str, ...] = ()
     names: tuple[tuple[str, str], ...] = ()
     templates: tuple[str, ...] = ()
     lines: bool = False
+    things: tuple[str, ...] = ()
 
 
 def beside(path: str | Path) -> Beside:
@@ -49,7 +52,7 @@ def beside(path: str | Path) -> Beside:
               for number, name in enumerate(classes)]
     return Beside(labels=tuple(labels), templates=tuple(line.replace("{c}", "{}") for line in templates),
                   names=tuple((label, name) for label, name in zip(labels, classes, strict=True) if label != name),
-                  lines=kind == "retrieval")
+                  lines=kind == "retrieval", things=tuple(_lines(folder, _THINGS)))
 
 
 def _lines(folder: Path, name: str) -> list[str]:

@@ -1,10 +1,9 @@
 """Whether a model's heat map points at what a phrase names: accuracy at an overlap of one half, as on RefCOCO.
 
 The box is drawn around the part of the map that is hot and holds its hottest point. No box is learned: it is the frozen
-towers that are tested. A map comes from a callable (`models.explain` makes them), so that no tower is needed here.
+towers that are tested.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +11,11 @@ from jaxtyping import Float
 
 from diptych.core import telemetry
 from diptych.data.regions import Box, Region
-from diptych.evaluation.dataset import Dataset
+from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import boxes
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.slices import slices
-
-Heat = Callable[[int, str], Float[np.ndarray, "height width"]]
-"""A picture's number and a phrase → how well each place of the whole picture fits it, at any resolution."""
-
+from diptych.evaluation.split import COLUMN
 
 _FLAT = 1e-6
 """Cosines of equal vectors differ by less."""
@@ -39,24 +35,29 @@ class GroundingConfig:
                 raise ValueError(f"{name} is above 0 and at most 1, got {share}")
 
 
-def grounding(
-    data: Dataset, regions: Mapping[int, Sequence[Region]], heat: Heat, config: GroundingConfig
-) -> Outcome:
-    """Samples are the regions: parts of pictures (by number) with their phrases. "acc@iou0.5" and the mean "iou";
-    `chance` is what the whole picture as a box reaches. Regions of one picture are drawn together. A flat map points
-    nowhere and has no overlap.
+def grounding(embedded: Embedded, config: GroundingConfig) -> Outcome:
+    """Samples are the regions of the test pictures (of all where none is named so): parts with their phrases.
+    "acc@iou0.5" and the mean "iou"; `chance` is what the whole picture as a box reaches. Regions of one picture are
+    drawn together. A flat map points nowhere and has no overlap.
 
-    ValueError without regions, and for a picture that the data do not have.
+    ValueError without regions, and for a model without patch features.
     """
-    samples = [(picture, region) for picture in sorted(regions) for region in regions[picture]]
-    if not samples:
-        raise ValueError("grounding needs regions: phrases with the boxes that they name")
-    if unknown := [picture for picture in regions if not 0 <= picture < len(data)]:
-        raise ValueError(f"there are regions of picture {unknown[0]}, and {data.name} has 0 to {len(data) - 1}")
+    data, heat = embedded.data, embedded.looks.heat
+    regions = {picture: tested for picture, tested in sorted(data.regions.items()) if tested}
+    parts = data.columns.get(COLUMN, ())
+    if "test" in parts:
+        regions = {picture: tested for picture, tested in regions.items() if parts[picture] == "test"}
+    if not regions:
+        raise ValueError(f"{data.name} has no regions to test: phrases with the boxes that they name")
+    if heat is None:
+        raise ValueError(f"{embedded.spec.name} has no patch features")
+    samples: list[tuple[int, Region]] = []
     found: list[Box | None] = []
-    with telemetry.progress("grounding", len(samples), "phrases") as bar:
-        for picture, region in samples:
-            found.append(heat_box(heat(picture, region.text), config.threshold))
+    with telemetry.progress(f"{embedded.spec.name}: grounding", len(regions), "pictures") as bar:
+        for picture, tested in regions.items():
+            maps = heat(embedded.decode(picture), [region.text for region in tested])
+            samples += [(picture, region) for region in tested]
+            found += [heat_box(one, config.threshold) for one in maps]
             bar.advance()
     true = np.array([region.box for _, region in samples])
     nowhere = (0.0, 0.0, 0.0, 0.0)
@@ -67,7 +68,7 @@ def grounding(
         task="grounding",
         ids=[f"{data.ids[picture]}|{number}|{region.text}" for number, (picture, region) in enumerate(samples)],
         values={name: boxes.hit_at_iou(drawn, true, config.overlap), "iou": boxes.iou(drawn, true)},
-        groups=[data.ids[picture] for picture in pictures], slices=slices(data, pictures),
+        groups=[data.ids[picture] for picture in pictures], slices=slices(data, pictures, without={COLUMN}),
         details={"phrase": [region.text for _, region in samples], "box": [list(box or ()) for box in found],
                  "true_box": true.tolist()},
         chance={name: float(boxes.hit_at_iou(whole, true, config.overlap).mean()),

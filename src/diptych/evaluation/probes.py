@@ -83,7 +83,7 @@ class NeighboursConfig:
 def require() -> None:
     """DiptychError, with the command that installs it, when scikit-learn is missing."""
     if find_spec("sklearn") is None:
-        raise DiptychError("linear and few-shot probes need scikit-learn: pip install 'diptych[evaluate]'")
+        raise DiptychError("linear, few-shot and dense probes need scikit-learn: pip install 'diptych[evaluate]'")
 
 
 def linear_probe(embedded: Embedded, config: LinearProbeConfig) -> Outcome:

@@ -27,7 +27,7 @@ class Regression:
     weight: Float[np.ndarray, "classes dim"]
     bias: Float[np.ndarray, " classes"]
 
-    def logits(self, features: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n classes"]:
+    def logits(self, features: Float[np.ndarray, "*batch dim"]) -> Float[np.ndarray, "*batch classes"]:
         """Up to a number that all classes of a picture share, the logarithm of their probabilities."""
         return features @ self.weight.T + self.bias
 

@@ -8,6 +8,10 @@ What is read is what training reads (`data.shards`). Columns play their parts by
 - false captions that look true: `negative`, `negatives`, or by kind `negative_swap`
 - part: `split`, or folders named train, val and test
 - id: `id`, else where the picture lies
+- regions: `regions`, JSON as `data.regions` writes it: [{"box": [left, top, right, bottom], "text": …}] in shares of 1
+- what each pixel shows: `boat.mask.png` beside `boat.jpg`, or a WebDataset's member `mask.png`: palette or grey values
+  number the lines of a `things.txt` beside the data, from 0; 255 is nothing that counts
+- how far away it is: `boat.depth.png`, 16-bit, in millimetres, or `boat.depth.npy` in metres; 0 is unknown
 
 Rows with the same picture, class and part are one picture with all their captions. Every other column can slice.
 """
@@ -16,18 +20,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diptych.core import telemetry
 from diptych.core.errors import PictureError, SourceError
 from diptych.core.files import sha256_bytes
 from diptych.core.types import Scalar
+from diptych.data.pictures import MAPS
 from diptych.data.records import Record, Shard
+from diptych.data.regions import Region, from_json
 from diptych.data.shards import open_shards
 from diptych.data.tars import TarShard
 from diptych.evaluation.dataset import Caption, Dataset
 from diptych.evaluation.exports import Beside, beside
+from diptych.evaluation.maps import maps_of
 
 LABELS = ("label", "class", "category", "class_name", "labels")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -50,7 +57,7 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """One record, without its picture."""
+    """One record, without its picture; `maps` are sha256s of what lies beside it, by what follows its name."""
 
     shard: int
     index: int
@@ -61,6 +68,8 @@ class _Row:
     captions: tuple[tuple[str, str], ...]
     negatives: tuple[tuple[str, str], ...]
     columns: Mapping[str, str]
+    regions: tuple[Region, ...] = ()
+    maps: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def open_dataset(
@@ -92,7 +101,7 @@ def dataset_of(
     rows, texts = _merged(rows, merge)
     if all(not row.label for row in rows) and not any(row.captions for row in rows):
         rows = _labelled_by_folder(rows)
-    data = _dataset(name, shards, rows, texts, skipped)
+    data = _dataset(name, shards, rows, texts, skipped, found.things)
     if found.labels and set(data.classes) <= {*found.labels}:  # all of them can be answered, pictured or not
         data = replace(data, classes=found.labels)
     if found.names:
@@ -113,7 +122,10 @@ def _rows(
             record = shards[shard].read(index)
         except PictureError as error:
             return f"{shards[shard].name}#{index}", str(error)
-        return _row(shard, index, record, columns, names, root)
+        try:
+            return _row(shard, index, record, columns, names, root)
+        except ValueError as error:
+            return record.key, str(error)
 
     rows: list[_Row] = []
     skipped: list[tuple[str, str]] = []
@@ -136,6 +148,7 @@ def _row(shard: int, index: int, record: Record, columns: Columns, names: Sequen
         label = names[int(number)] if number.isdigit() and int(number) < len(names) else number
     split = values.pop(columns.split or "split", "")
     language = values.pop(columns.language or "language", "")
+    regions = from_json(values.pop("regions")) if values.get("regions", "").startswith("[") else ()
     captions = [(text, language) for text in (
         _texts(record.metadata.get(columns.caption)) if columns.caption else record.captions)]
     negatives: list[tuple[str, str]] = []
@@ -152,7 +165,8 @@ def _row(shard: int, index: int, record: Record, columns: Columns, names: Sequen
     key = record.key.removeprefix(root).lstrip("/")
     return _Row(shard=shard, index=index, id=values.pop("id", "") or key, sha256=sha256_bytes(record.data),
                 label=label, split=SPLITS.get(split.lower(), split), captions=tuple(captions),
-                negatives=tuple(negatives), columns=values)
+                negatives=tuple(negatives), columns=values, regions=regions,
+                maps={part: sha256_bytes(record.parts[part]) for part in MAPS if part in record.parts})
 
 
 def _text(value: Scalar) -> str:
@@ -198,6 +212,8 @@ def _merged(rows: Sequence[_Row], merge: bool) -> tuple[list[_Row], list[tuple[t
             ids.add(row.id)
             kept.append(row)
             said.append({})
+        elif row.regions:
+            kept[at] = replace(kept[at], regions=tuple(dict.fromkeys((*kept[at].regions, *row.regions))))
         said[at].update(dict.fromkeys((language, text) for text, language in row.captions))
     return kept, [tuple(texts) for texts in said]
 
@@ -216,7 +232,7 @@ def _labelled_by_folder(rows: Sequence[_Row]) -> list[_Row]:
 
 def _dataset(
     name: str, shards: Sequence[Shard], rows: Sequence[_Row], said: Sequence[tuple[tuple[str, str], ...]],
-    skipped: Sequence[tuple[str, str]],
+    skipped: Sequence[tuple[str, str]], things: Sequence[str],
 ) -> Dataset:
     true_of: dict[tuple[str, str], list[int]] = {}
     negatives: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
@@ -233,16 +249,19 @@ def _dataset(
                for column in sorted({column for row in rows for column in row.columns})}
     if any(row.split for row in rows):
         columns["split"] = tuple(row.split for row in rows)
-    contents = [(row.id, row.sha256, row.label, row.split, texts, row.negatives, sorted(row.columns.items()))
+    contents = [(row.id, row.sha256, row.label, row.split, texts, row.negatives, sorted(row.columns.items()),
+                 *([repr(row.regions)] if row.regions else []), *sorted(row.maps.items()))
                 for row, texts in zip(rows, said, strict=True)]
     labels = tuple(row.label for row in rows)
+    maps = maps_of([row.maps for row in rows], lambda i: shards[rows[i].shard].read(rows[i].index).parts,
+                   [row.id for row in rows], things)
     return Dataset(
         name=name, sha256=sha256_bytes(json.dumps(contents, ensure_ascii=False).encode("utf-8", "replace")),
         ids=tuple(row.id for row in rows), read=lambda i: shards[rows[i].shard].read(rows[i].index).data,
         labels=labels, classes=tuple(sorted({label for label in labels if label})), captions=captions, columns=columns,
         same=tuple(first.setdefault(row.sha256, number) for number, row in enumerate(rows)),
-        contents=tuple(row.sha256 for row in rows),
-        skipped=tuple(skipped))
+        contents=tuple(row.sha256 for row in rows), skipped=tuple(skipped), maps=maps,
+        regions={number: row.regions for number, row in enumerate(rows) if row.regions})
 
 
 def _root(names: Sequence[str]) -> str:

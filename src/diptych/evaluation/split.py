@@ -84,19 +84,45 @@ def split(data: Dataset, labels: Sequence[str], config: SplitConfig) -> Split:
     if len(classes := sorted({*labels} - {""})) < 2:
         raise ValueError(f"a probe tells classes apart, and {data.name} has {len(classes)} with labels ({classes}); "
                          "give its pictures labels, or name the column that holds them")
-    same = data.same or range(len(data))
     single: list[str] = []
     if config.column is None and COLUMN not in data.columns:
+        same = data.same or range(len(data))
         different = Counter(label for label, _ in {(label, same[at]) for at, label in enumerate(labels) if label})
         single = [label for label in classes if different[label] < 2]
         if len(classes) - len(single) < 2:
             raise ValueError(f"a class needs two different pictures to be learned and tested, and of {data.name} "
                              f"{_some(single)} have one; give them more, or probe a column with fewer values")
-        labelled = [picture for picture, label in enumerate(labels) if different[label] > 1]
+        labels = [label if different[label] > 1 else "" for label in labels]
+    train, val, test = _parts(data, labels, config)
+    if len({labels[picture] for picture in train}) < 2:
+        raise ValueError(f"the training pictures of {data.name} show one class only: a probe has nothing to tell apart")
+    known = {labels[picture] for picture in (*train, *val)}
+    if new := sorted({labels[picture] for picture in test} - known):
+        raise ValueError(f"{_some(new)} of {data.name} have test pictures and none to learn from: probe a column whose "
+                         "values are in both parts, or split the pictures another way")
+    return Split(train=np.array(train, np.int64), val=np.array(val, np.int64), test=np.array(test, np.int64),
+                 left_out=tuple(single))
+
+
+def split_pictures(data: Dataset, pictures: Sequence[int], config: SplitConfig) -> Split:
+    """The parts of these pictures, whatever they show, as `split` has them. ValueError when training, validation or
+    test is empty."""
+    chosen = set(pictures)
+    train, val, test = _parts(data, ["any" if i in chosen else "" for i in range(len(data))], config)
+    if not (train and val and test):
+        raise ValueError(f"{len(chosen)} pictures of {data.name} are too few to train on, validate on and test on; "
+                         "give it at least three that differ")
+    return Split(train=np.array(train, np.int64), val=np.array(val, np.int64), test=np.array(test, np.int64))
+
+
+def _parts(data: Dataset, labels: Sequence[str], config: SplitConfig) -> tuple[list[int], list[int], list[int]]:
+    """Training, validation and test of the pictures with a label, by the column or drawn from each label's."""
+    same, column = data.same or range(len(data)), config.column or COLUMN
+    if config.column is None and COLUMN not in data.columns:
+        labelled = [picture for picture, label in enumerate(labels) if label]
         test = _drawn(data, labelled, labels, same, config.test, config.seed, "test")
-        train, val = _without(labelled, test, same), []
+        train, val = _without(labelled, test, same), list[int]()
     else:
-        column = config.column or COLUMN
         train, val, test = ([p for p in side if labels[p]] for side in sides(data, column))
         val = _without(val, test, same)
         train = _without(train, [*val, *test], same)
@@ -106,14 +132,7 @@ def split(data: Dataset, labels: Sequence[str], config: SplitConfig) -> Split:
     if not val:
         val = _drawn(data, train, labels, same, config.val, config.seed, "val")
         train = _without(train, val, same)
-    if len({labels[picture] for picture in train}) < 2:
-        raise ValueError(f"the training pictures of {data.name} show one class only: a probe has nothing to tell apart")
-    known = {labels[picture] for picture in (*train, *val)}
-    if new := sorted({labels[picture] for picture in test} - known):
-        raise ValueError(f"{_some(new)} of {data.name} have test pictures and none to learn from: probe a column whose "
-                         "values are in both parts, or split the pictures another way")
-    return Split(train=np.array(train, np.int64), val=np.array(val, np.int64), test=np.array(test, np.int64),
-                 left_out=tuple(single))
+    return train, val, test
 
 
 def _drawn(

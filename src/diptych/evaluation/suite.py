@@ -33,10 +33,12 @@ from diptych.evaluation import (
 from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.dataset import Dataset
+from diptych.evaluation.depth import DepthConfig, depth
 from diptych.evaluation.duplicates import DuplicatesConfig, duplicates
 from diptych.evaluation.efficiency import EfficiencyConfig
 from diptych.evaluation.embedded import Embedded, Looks
 from diptych.evaluation.fairness import BiasConfig, SkewConfig, WorstGroupConfig
+from diptych.evaluation.grounding import GroundingConfig, grounding
 from diptych.evaluation.intervals import figures_of
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.probes import FewShotConfig, LinearProbeConfig, NeighboursConfig
@@ -44,6 +46,7 @@ from diptych.evaluation.report.verdict import verdict
 from diptych.evaluation.result import Comparison, Cost, Data, Model, Provenance, Template
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig
+from diptych.evaluation.segmentation import SegmentationConfig, segmentation
 from diptych.evaluation.served import ServedConfig
 from diptych.evaluation.significance import differences_of
 from diptych.evaluation.split import column_of
@@ -53,13 +56,13 @@ from diptych.evaluation.zero_shot import ZeroShotConfig
 
 HEADLINES = (("text_to_image", "mean_hit@1"), ("text_to_image", "hit@1"), ("zero_shot", "acc@1"),
              ("hard_negatives", "true_over_negative"), ("linear_probe", "acc@1"), ("corruptions", "cosine"),
-             ("captioning", "cider"))
+             ("captioning", "cider"), ("segmentation", "miou"), ("grounding", "acc@iou0.5"), ("depth", "rmse"))
 """By which models are ranked: the first that all of them have, else the first that one has."""
 
 DECIDING = frozenset({
     "mean_hit@1", "hit@1", "ndcg@10", "acc@1", "mean_per_class_recall", "true_over_negative", "group", "right",
     "retention", "typo_retention", "paraphrase_retention", "ece", "max_skew@100", "representation_bias",
-    "association_bias", "cider"})
+    "association_bias", "cider", "miou", "rmse", "acc@iou0.5"})
 """The figures that are tested between models. Each one more makes all of them harder to tell apart."""
 
 GROUPED = ("zero_shot", "image_to_text")
@@ -90,6 +93,9 @@ class Suite:
     bias: BiasConfig | None = None
     duplicates: DuplicatesConfig | None = None
     captioning: CaptioningConfig | None = None
+    segmentation: SegmentationConfig | None = None
+    depth: DepthConfig | None = None
+    grounding: GroundingConfig | None = None
     groups: tuple[str, ...] = ()
     efficiency: EfficiencyConfig | None = None
     draws: int = 1000
@@ -126,7 +132,7 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     names = [entrant.embedder.spec.name for entrant in entrants]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"models are told apart by their names, got {', '.join(names) or 'none'}")
-    if suite.linear_probe or suite.few_shot:
+    if suite.linear_probe or suite.few_shot or suite.segmentation:
         probes.require()
     if suite.captioning and any(entrant.looks.describe for entrant in entrants):
         captioning.require()
@@ -137,7 +143,7 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         made = [Pictures(vectors=e.stored, broken={}) if e.stored is not None else
                 embed_dataset(e.embedder, whole, e.runtime) for e in entrants]
         data, kept = without(whole, {number: reason for one in made for number, reason in one.broken.items()})
-        given = {name: embedded(entrant.embedder, data, one.vectors[kept], entrant.runtime, entrant.looks)
+        given = {name: _given(suite, entrant, data, one.vectors[kept])
                  for name, entrant, one in zip(names, entrants, made, strict=True)}
     templates: list[Template] = []
     outcomes, left_out = _outcomes(suite, given, phase)
@@ -250,6 +256,26 @@ def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Ou
         yield "duplicates", lambda one: [duplicates(one, k)]
     if (m := s.captioning) is not None:
         yield "captioning", lambda one: [captioning.captioning(one, m)]
+    yield from _pixel_tasks(suite)
+
+
+def _pixel_tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:
+    """Those that look into pictures, or into the data's scenes."""
+    if (a := suite.segmentation) is not None:
+        yield "segmentation", lambda one: [segmentation(one.scenes or one, a)]
+    if (b := suite.depth) is not None:
+        yield "depth", lambda one: [depth(one.scenes or one, b)]
+    if (c := suite.grounding) is not None:
+        yield "grounding", lambda one: [grounding(one.scenes or one, c)]
+
+
+def _given(suite: Suite, entrant: Entrant, data: Dataset, vectors: Float[np.ndarray, "pictures dim"]) -> Embedded:
+    """What tasks are given of one model: its vectors of the data and, where a task looks at them, of the scenes."""
+    found, scenes = embedded(entrant.embedder, data, vectors, entrant.runtime, entrant.looks), data.scenes
+    if scenes is None or not (suite.segmentation or suite.depth or suite.grounding):
+        return found
+    return replace(found, scenes=_given(suite, entrant, scenes, embed_dataset(
+        entrant.embedder, scenes, entrant.runtime).vectors))
 
 
 def _costs(

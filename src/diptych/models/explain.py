@@ -43,13 +43,7 @@ class Explanation:
 
     def heat(self, width: int, height: int) -> Float[np.ndarray, "height width"]:
         """The cosines in the picture's pixels, in [0, 1] from the least to the greatest; 0 where nothing was seen."""
-        low, high = float(self.cosines.min()), float(self.cosines.max())
-        scaled = (self.cosines - low) / max(high - low, 1e-6)
-        size = (max(1, self.box.right - self.box.left), max(1, self.box.bottom - self.box.top))
-        seen = Image.fromarray(scaled.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-        canvas = Image.new("F", (width, height), 0.0)
-        canvas.paste(seen, (self.box.left, self.box.top))
-        return np.clip(np.asarray(canvas), 0.0, 1.0)
+        return _heat(self.cosines, self.box, width, height)
 
     def overlay(self, picture: PictureLike) -> Picture:
         """The picture darkened where the text does not fit: a quarter as bright at no heat, as it is from 0.8 on."""
@@ -100,11 +94,15 @@ def explain(embedder: TorchEmbedder, picture: PictureLike, text: str) -> Explana
     words = embedder.embed_texts([text])[0]
     cosine = float(embedder.embed_images([picture])[0] @ words)
     cosines = patch_embeddings(embedder, [picture])[0] @ words
-    box = Box(0, 0, *picture.size)
-    if isinstance(embedder.preprocessing, Preprocessing):
-        box = _covered(Box(*region(*picture.size, embedder.preprocessing)), embedder)
-    return Explanation(
-        text=text, cosines=cosines, cosine=cosine, probability=embedder.spec.probability(cosine), box=box)
+    return Explanation(text=text, cosines=cosines, cosine=cosine, probability=embedder.spec.probability(cosine),
+                       box=_seen(picture, embedder))
+
+
+def heats(embedder: TorchEmbedder, picture: PictureLike, texts: Sequence[str]) -> Float[np.ndarray, "texts h w"]:
+    """The heat of each text in the upright picture's pixels; the picture is seen once."""
+    picture = as_picture(picture, max_side=None)
+    patches, words = patch_embeddings(embedder, [picture])[0], embedder.embed_texts(texts)
+    return np.stack([_heat(patches @ word, _seen(picture, embedder), *picture.size) for word in words])
 
 
 def embed_tiled(embedder: TorchEmbedder, pictures: Sequence[PictureLike],
@@ -118,6 +116,25 @@ def embed_tiled(embedder: TorchEmbedder, pictures: Sequence[PictureLike],
         vectors = embedder.embed_images([crop(picture, box) for box in boxes])
         found.append(TiledEmbedding(vectors=vectors, boxes=tuple(boxes)))
     return found
+
+
+def _heat(
+    cosines: Float[np.ndarray, "rows columns"], box: Box, width: int, height: int
+) -> Float[np.ndarray, "height width"]:
+    low, high = float(cosines.min()), float(cosines.max())
+    scaled = (cosines - low) / max(high - low, 1e-6)
+    size = (max(1, box.right - box.left), max(1, box.bottom - box.top))
+    seen = Image.fromarray(scaled.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    canvas = Image.new("F", (width, height), 0.0)
+    canvas.paste(seen, (box.left, box.top))
+    return np.clip(np.asarray(canvas), 0.0, 1.0)
+
+
+def _seen(picture: Picture, embedder: TorchEmbedder) -> Box:
+    """The part of the picture that patches cover, in its pixels."""
+    if not isinstance(embedder.preprocessing, Preprocessing):
+        return Box(0, 0, *picture.size)
+    return _covered(Box(*region(*picture.size, embedder.preprocessing)), embedder)
 
 
 def _covered(box: Box, embedder: TorchEmbedder) -> Box:

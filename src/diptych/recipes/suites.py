@@ -9,12 +9,15 @@ from collections.abc import Callable
 
 from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.compositional import CompositionalConfig
+from diptych.evaluation.depth import DepthConfig
 from diptych.evaluation.duplicates import DuplicatesConfig
 from diptych.evaluation.efficiency import EfficiencyConfig
 from diptych.evaluation.fairness import BiasConfig, SkewConfig
+from diptych.evaluation.grounding import GroundingConfig
 from diptych.evaluation.probes import FewShotConfig, LinearProbeConfig, NeighboursConfig
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig
+from diptych.evaluation.segmentation import SegmentationConfig
 from diptych.evaluation.served import ServedConfig
 from diptych.evaluation.suite import Suite
 from diptych.evaluation.zero_shot import ZeroShotConfig
@@ -35,6 +38,7 @@ def standard() -> Suite:
         retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
         neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(), skew=SkewConfig(), bias=BiasConfig(),
         queries=QueriesConfig(), corruptions=CorruptionsConfig(), duplicates=DuplicatesConfig(),
+        segmentation=SegmentationConfig(), depth=DepthConfig(), grounding=GroundingConfig(),
         captioning=CaptioningConfig(),
         efficiency=EfficiencyConfig(rounds=10, budget_s=60.0))
 
@@ -47,6 +51,7 @@ def full() -> Suite:
         compositional=CompositionalConfig(), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
         few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(), queries=QueriesConfig(queries=5000),
         corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),
+        segmentation=SegmentationConfig(), depth=DepthConfig(), grounding=GroundingConfig(),
         captioning=CaptioningConfig(pictures=5000),
         efficiency=EfficiencyConfig(), draws=2000)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 
-from diptych.evaluation.metrics.dense import delta_1, mean_iou, overlaps, rmse
+from diptych.evaluation.metrics.dense import delta_1, mean_iou, overlaps, rmse, weighted_mean_iou
 
 
 def maps(seed=0):
@@ -31,6 +31,16 @@ def test_a_class_that_is_nowhere_is_left_out_and_ignored_pixels_count_nowhere():
     assert both.tolist() == [1, 1, 0] and either.tolist() == [2, 2, 0]
     assert mean_iou(both, either) == 0.5
     assert np.isnan(mean_iou(np.zeros(3, int), np.zeros(3, int)))
+
+
+def test_for_a_bootstrap_it_is_the_same_for_any_weights():
+    rng = np.random.default_rng(4)
+    both = rng.integers(0, 5, (6, 4)) * (rng.random((6, 4)) < 0.5)
+    either = both + rng.integers(0, 3, (6, 4)) * (both > 0)
+    figure = weighted_mean_iou(both, either)
+    for weights in (np.ones(6), rng.integers(0, 3, 6).astype(float), np.eye(6)[2]):
+        np.testing.assert_allclose(figure(weights), mean_iou(both, either, weights))
+    assert np.isnan(figure(np.zeros(6)))
 
 
 @pytest.mark.parametrize(("truth", "predicted", "what"), [

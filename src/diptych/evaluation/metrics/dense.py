@@ -5,6 +5,8 @@ import math
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from diptych.evaluation.metrics.sums import OfSums, Sums
+
 
 def overlaps(
     predicted: Shaped[np.ndarray, "*shape"], truth: Shaped[np.ndarray, "*shape"], classes: int,
@@ -32,6 +34,18 @@ def mean_iou(
     shared, total = (np.tensordot(weights, counts, weights.ndim) for counts in (both, either))
     there = total > 0
     return float((shared[there] / total[there]).mean()) if there.any() else math.nan
+
+
+def weighted_mean_iou(both: Int[np.ndarray, "pictures classes"], either: Int[np.ndarray, "pictures classes"]) -> OfSums:
+    """`mean_iou` as a function of the pictures' weights alone, for a bootstrap."""
+    def figure(sums: Sums) -> Float[np.ndarray, " draws"]:
+        shared, total = np.split(sums[:, 0], 2, axis=1)
+        there = total > 0
+        shares = np.divide(shared, total, out=np.zeros(total.shape), where=there).sum(axis=1)
+        return np.divide(shares, there.sum(axis=1), out=np.full(len(sums), np.nan), where=there.any(axis=1))
+
+    return OfSums(cell=np.zeros(len(both), np.int64), columns=np.concatenate([both, either], axis=1).astype(np.float64),
+                  figure=figure)
 
 
 def rmse(

@@ -4,7 +4,6 @@ A drawing is cut out: where it is put is known, so that it says where things are
 """
 
 import functools
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from diptych.core.types import Picture
-from diptych.data import pictograms
+from diptych.data import drawings, pictograms
 from diptych.data.records import MemoryShard, Record, Shard
 from diptych.data.regions import Box
 from diptych.inputs.text import Cleaning
@@ -52,8 +51,7 @@ def shards(languages: Sequence[str] = ("en",)) -> tuple[Shard, ...]:
 @functools.lru_cache(maxsize=1 << 16)
 def cutout(data: bytes) -> Picture:
     """The drawing as RGBA; kept, for there are some ten thousand small ones and they come again and again."""
-    with Image.open(io.BytesIO(data)) as picture:
-        return picture.convert("RGBA")
+    return drawings.cutout(data)
 
 
 def placed(drawing: Picture, rng: np.random.Generator, least: float = 0.55, ground: float = 0.5) -> Placed:
