@@ -7,7 +7,7 @@ from sklearn.metrics import recall_score, top_k_accuracy_score
 from coloured import classes
 from diptych.evaluation.sets import open_dataset
 from diptych.evaluation.vectors import embed_dataset, embedded
-from diptych.evaluation.zero_shot import ZeroShotConfig, by_template, class_vectors, names_of, zero_shot
+from diptych.evaluation.zero_shot import ZeroShotConfig, by_template, class_vectors, names_of, prompts, zero_shot
 from fakes import COLOURS, ColourEmbedder, ConstantEmbedder
 
 
@@ -45,7 +45,7 @@ def test_the_figures_are_scikit_learns(tmp_path):
     one = asked(classes(tmp_path / "pictures"), Random())
     config = ZeroShotConfig(templates=("{}", "a {} thing"))
     outcome, number = zero_shot(one, config), {name: at for at, name in enumerate(one.data.classes)}
-    scores = one.images @ class_vectors(one, config, config.texts).T
+    scores = one.images @ class_vectors(one, prompts(one.data, config)).T
     truth = np.array([number[label] for label in one.data.labels])
     for k in (1, 5):
         expected = top_k_accuracy_score(truth, scores, k=k, labels=range(len(number)))
@@ -61,7 +61,7 @@ def test_a_class_is_the_mean_of_its_templates(colours):
     config = ZeroShotConfig(templates=("{}", "a {} and red thing"))
     both = colours.texts(["blue", "a blue and red thing"])
     mean = both.mean(axis=0)
-    found = class_vectors(colours, config, config.texts)[colours.data.classes.index("blue")]
+    found = class_vectors(colours, prompts(colours.data, config))[colours.data.classes.index("blue")]
     np.testing.assert_allclose(found, mean / np.linalg.norm(mean), rtol=1e-6)
 
 

@@ -53,9 +53,9 @@ class _Language:
 
 def retrieval(embedded: Embedded, config: RetrievalConfig) -> tuple[Outcome, Outcome]:
     """`text_to_image`, whose samples are captions, and `image_to_text`, whose samples are pictures, each in every
-    language that it has. Both have "hit@1", "hit@5", "hit@10", "recall@10", "mrr", "map" and "ndcg@10", sliced by
-    language; of several languages "mean_hit@1", the mean over them; and text_to_image the calibration error "ece" and
-    the "brier" score of the probability that the first picture found is right.
+    language that it has. Both have "hit@1", "hit@5", "hit@10", "recall@10", "capped_recall@10", "mrr", "map" and
+    "ndcg@10", sliced by language; of several languages "mean_hit@1", the mean over them; and text_to_image the
+    calibration error "ece" and the "brier" score of the probability that the first picture found is right.
 
     ValueError when there is no caption, or none in a language that is asked for.
     """
@@ -108,6 +108,7 @@ class _Queries:
 
         values = {f"hit@{k}": joined(lambda ranks, k=k: ranking.hit_at_k(ranks, k)) for k in (1, 5, 10)}
         values |= {"recall@10": joined(lambda ranks: ranking.recall_at_k(ranks, 10)),
+                   "capped_recall@10": joined(lambda ranks: ranking.capped_recall_at_k(ranks, 10)),
                    "mrr": joined(ranking.reciprocal_rank), "map": joined(ranking.average_precision),
                    "ndcg@10": joined(lambda ranks: ranking.ndcg_at_k(ranks, 10))}
         spoken = dict.fromkeys(self.languages)
@@ -126,12 +127,19 @@ class _Queries:
             lower=frozenset({"ece", "brier"} & {*values, *statistics}))
 
 
+def check_languages(data: Dataset, languages: Sequence[str]) -> None:
+    """ValueError, which names those that there are, for a language without captions."""
+    if unknown := sorted({*languages} - {*data.languages}):
+        there = ", ".join(map(repr, filter(None, data.languages)))
+        raise ValueError(f"{data.name} has no captions in {', '.join(map(repr, unknown))}; it has {there}" if there else
+                         f"the captions of {data.name} name no language, so that none can be asked for; give a column "
+                         "'language', or call the column of captions caption_de")
+
+
 def _languages(data: Dataset, config: RetrievalConfig) -> list[_Language]:
     if not data.captions:
         raise ValueError(f"{data.name} has no captions; give a column 'caption', or text files beside the pictures")
-    if unknown := sorted({*(config.languages or ())} - {*data.languages}):
-        raise ValueError(f"{data.name} has no captions in {', '.join(map(repr, unknown))}; it has "
-                         f"{', '.join(map(repr, data.languages))}")
+    check_languages(data, config.languages or ())
     found = []
     for name in config.languages or data.languages:
         captions = [caption for caption in data.captions if caption.language == name]

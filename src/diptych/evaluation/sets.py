@@ -3,7 +3,8 @@
 What is read is what training reads (`data.shards`). Columns play their parts by name, and an argument says otherwise:
 
 - class: `label`, `class`, `category`, a WebDataset's `.cls` member (with `classnames.txt` beside the shards), or the
-  folder a picture lies in
+  folder a picture lies in; several in `labels` or `tags`, as a JSON list or "sea|boat"; `classes` reads what else is
+  said of them
 - captions: `caption`, `captions`, `text`, `title`; `caption_de` for those in German, or a column `language`
 - false captions that look true: `negative`, `negatives`, or by kind `negative_swap`
 - part: `split`, or folders named train, val and test
@@ -25,9 +26,10 @@ from diptych.core.files import sha256_bytes
 from diptych.core.types import Scalar
 from diptych.data.records import Record, Shard
 from diptych.data.shards import open_shards
+from diptych.evaluation.classes import with_texts
 from diptych.evaluation.dataset import Caption, Dataset
 
-LABELS = ("label", "class", "category", "class_name", "labels")
+LABELS = ("label", "class", "category", "class_name", "labels", "tags")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test"}
 
@@ -78,7 +80,7 @@ def open_dataset(path: str | Path, columns: Columns | None = None) -> Dataset:
     rows, merged = _merged(rows)
     if all(not row.label for row in rows) and not any(row.captions for row in rows):
         rows = _labelled_by_folder(rows)
-    return _dataset(str(path), shards, rows, merged, skipped)
+    return with_texts(_dataset(str(path), shards, rows, merged, skipped), path)
 
 
 def _rows(
@@ -216,13 +218,22 @@ def _dataset(
     contents = [(row.id, row.sha256, row.label, row.split, texts, row.negatives, sorted(row.columns.items()))
                 for row, texts in zip(rows, said, strict=True)]
     labels = tuple(row.label for row in rows)
+    tags = tuple(_tags(label) for label in labels) if any(len(_tags(label)) > 1 for label in labels) else ()
+    labels = tuple(each[0] if len(each) == 1 else "" for each in tags) if tags else labels
     return Dataset(
         name=name, sha256=sha256_bytes(json.dumps(contents, ensure_ascii=False).encode("utf-8", "replace")),
         ids=tuple(row.id for row in rows), read=lambda i: shards[rows[i].shard].read(rows[i].index).data,
-        labels=labels, classes=tuple(sorted({label for label in labels if label})), captions=captions, columns=columns,
+        labels=labels, tags=tags, captions=captions, columns=columns,
+        classes=tuple(sorted({*labels, *(tag for each in tags for tag in each)} - {""})),
         same=tuple(first.setdefault(row.sha256, number) for number, row in enumerate(rows)),
         contents=tuple(row.sha256 for row in rows),
         skipped=tuple(skipped))
+
+
+def _tags(label: str) -> tuple[str, ...]:
+    """The classes in a label: a JSON list of them, or parted by "|"; a plain one is one."""
+    several = _texts(label) if label.startswith("[") else label.split("|")
+    return tuple(dict.fromkeys(tag for one in several if (tag := one.strip())))
 
 
 def _classnames(path: str | Path) -> list[str]:

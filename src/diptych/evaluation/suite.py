@@ -18,11 +18,15 @@ from diptych.core.types import Embedder
 from diptych.evaluation import compositional, efficiency, fairness, probes, retrieval, robustness, zero_shot
 from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.dataset import Dataset
+from diptych.evaluation.domains import DomainsConfig, domains
 from diptych.evaluation.duplicates import DuplicatesConfig, duplicates
 from diptych.evaluation.efficiency import EfficiencyConfig
 from diptych.evaluation.embedded import Embedded, Looks
 from diptych.evaluation.fairness import BiasConfig, SkewConfig, WorstGroupConfig
 from diptych.evaluation.intervals import figures_of
+from diptych.evaluation.matching import MatchingConfig, matching
+from diptych.evaluation.multi_label import multi_label
+from diptych.evaluation.multilingual import MultilingualConfig, zero_shot_languages
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.probes import FewShotConfig, LinearProbeConfig, NeighboursConfig
 from diptych.evaluation.report.verdict import verdict
@@ -41,6 +45,7 @@ HEADLINES = (("text_to_image", "mean_hit@1"), ("text_to_image", "hit@1"), ("zero
 
 DECIDING = frozenset({
     "mean_hit@1", "hit@1", "ndcg@10", "acc@1", "mean_per_class_recall", "true_over_negative", "group", "right",
+    "mean_acc@1", "mean_average_precision", "auroc", "out_of_domain",
     "retention", "typo_retention", "paraphrase_retention", "ece", "max_skew@100", "representation_bias",
     "association_bias"})
 """The figures that are tested between models. Each one more makes all of them harder to tell apart."""
@@ -60,11 +65,14 @@ class Suite:
 
     name: str
     zero_shot: ZeroShotConfig | None = None
+    zero_shot_languages: MultilingualConfig | None = None
     retrieval: RetrievalConfig | None = None
     compositional: CompositionalConfig | None = None
+    matching: MatchingConfig | None = None
     linear_probe: LinearProbeConfig | None = None
     few_shot: FewShotConfig | None = None
     neighbours: NeighboursConfig | None = None
+    domains: DomainsConfig | None = None
     corruptions: CorruptionsConfig | None = None
     queries: QueriesConfig | None = None
     skew: SkewConfig | None = None
@@ -105,10 +113,7 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     names = [entrant.embedder.spec.name for entrant in entrants]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"models are told apart by their names, got {', '.join(names) or 'none'}")
-    if suite.linear_probe or suite.few_shot:
-        probes.require()
-    for group in suite.groups:
-        column_of(whole, group)  # a column that is not there is told before the work
+    _check(suite, whole)
     phase = telemetry.Phases()
     with phase("embedding"):
         made = [embed_dataset(entrant.embedder, whole, entrant.runtime) for entrant in entrants]
@@ -164,22 +169,30 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         costs=tuple(costs), views=replace(seen, templates=tuple(templates))))
 
 
+def _check(suite: Suite, data: Dataset) -> None:
+    """What would end all the work is told before it."""
+    if suite.linear_probe or suite.few_shot or suite.domains:
+        probes.require()
+    for group in suite.groups:
+        column_of(data, group)
+    if suite.domains and suite.domains.column:
+        column_of(data, suite.domains.column)
+    if suite.retrieval and suite.retrieval.languages and data.captions:
+        retrieval.check_languages(data, suite.retrieval.languages)
+
+
 def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:
     """The suite's tasks in the order of what they take."""
+    yield from _text_tasks(suite)
     s = suite
-    if (a := s.retrieval) is not None:
-        yield "retrieval", lambda one: retrieval.retrieval(one, a)
-    if (b := s.zero_shot) is not None:
-        yield "zero_shot", lambda one: [zero_shot.zero_shot(one, b)]
-    if (c := s.compositional) is not None:
-        yield "hard_negatives", lambda one: [compositional.hard_negatives(one, c)]
-        yield "winoground", lambda one: [compositional.winoground(one, c)]
     if (d := s.neighbours) is not None:
         yield "nearest_neighbours", lambda one: [probes.nearest_neighbours(one, d)]
     if (e := s.linear_probe) is not None:
         yield "linear_probe", lambda one: [probes.linear_probe(one, e)]
     if (f := s.few_shot) is not None:
         yield "few_shot", lambda one: [probes.few_shot(one, f)]
+    if (o := s.domains) is not None:
+        yield "domains", lambda one: [domains(one, o)]
     if (g := s.skew) is not None:
         yield "retrieval_skew", lambda one: [fairness.retrieval_skew(one, g)]
     if (h := s.bias) is not None:
@@ -191,6 +204,24 @@ def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Ou
         yield "corruptions", lambda one: [robustness.corruptions(one, j)]
     if (k := s.duplicates) is not None:
         yield "duplicates", lambda one: [duplicates(one, k)]
+
+
+def _text_tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:
+    """Those that ask which text a picture fits."""
+    s = suite
+    if (a := s.retrieval) is not None:
+        yield "retrieval", lambda one: retrieval.retrieval(one, a)
+    if (b := s.zero_shot) is not None:
+        yield "zero_shot", lambda one: [zero_shot.zero_shot(one, b)]
+        yield "zero_shot_descriptions", lambda one: zero_shot.described(one, b)
+        yield "multi_label", lambda one: [multi_label(one, b)] if one.data.tags else []
+    if (m := s.zero_shot_languages) is not None:
+        yield "zero_shot_languages", lambda one: [zero_shot_languages(one, m)]
+    if (c := s.compositional) is not None:
+        yield "hard_negatives", lambda one: [compositional.hard_negatives(one, c)]
+        yield "winoground", lambda one: [compositional.winoground(one, c)]
+    if (n := s.matching) is not None:
+        yield "matching", lambda one: [matching(one, n)]
 
 
 def _costs(

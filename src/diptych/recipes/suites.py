@@ -7,9 +7,12 @@ corruption at every severity, more pictures and few-shot probes.
 from collections.abc import Callable
 
 from diptych.evaluation.compositional import CompositionalConfig
+from diptych.evaluation.domains import DomainsConfig
 from diptych.evaluation.duplicates import DuplicatesConfig
 from diptych.evaluation.efficiency import EfficiencyConfig
 from diptych.evaluation.fairness import BiasConfig, SkewConfig
+from diptych.evaluation.matching import MatchingConfig
+from diptych.evaluation.multilingual import MultilingualConfig
 from diptych.evaluation.probes import FewShotConfig, LinearProbeConfig, NeighboursConfig
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig
@@ -28,7 +31,8 @@ def standard() -> Suite:
     """What decides between models."""
     return Suite(
         name="standard", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
-        neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(), skew=SkewConfig(), bias=BiasConfig(),
+        zero_shot_languages=MultilingualConfig(), matching=MatchingConfig(), neighbours=NeighboursConfig(),
+        linear_probe=LinearProbeConfig(), domains=DomainsConfig(), skew=SkewConfig(), bias=BiasConfig(),
         queries=QueriesConfig(), corruptions=CorruptionsConfig(), duplicates=DuplicatesConfig(),
         efficiency=EfficiencyConfig(rounds=10, budget_s=60.0))
 
@@ -36,9 +40,11 @@ def standard() -> Suite:
 def full() -> Suite:
     """Everything, with more samples."""
     return Suite(
-        name="full", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(templates="clip80"),
-        compositional=CompositionalConfig(), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
-        few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(), queries=QueriesConfig(queries=5000),
+        name="full", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(otherwise="clip80"),
+        zero_shot_languages=MultilingualConfig(), compositional=CompositionalConfig(),
+        matching=MatchingConfig(captions=10_000), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
+        domains=DomainsConfig(), few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(),
+        queries=QueriesConfig(queries=5000),
         corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),
         efficiency=EfficiencyConfig(), draws=2000)
 
