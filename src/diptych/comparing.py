@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 def compare(
     models: Sequence[str], on: str | Path, *, suite: "Suite | None" = None, languages: Sequence[str] | None = None,
-    columns: "Columns | None" = None, limit: int | None = None,
+    columns: "Columns | None" = None, limit: int | None = None, descriptions: str | Path | None = None,
 ) -> "Evaluated":
     """Evaluate models side by side on a folder, a table, shards, or the bundled corpus ("pictograms").
 
-    `suite` is `recipes.suites.standard()` by default; `limit` draws so many pictures. ValueError and SourceError say
-    what is wrong with the data, ModelNotFound which model is not here.
+    `suite` is `recipes.suites.standard()` by default; `limit` draws so many pictures; `descriptions` is a JSON file of
+    what classes look like. ValueError and SourceError say what is wrong with the data, ModelNotFound which model is not
+    here.
     """
+    from diptych.evaluation.classes import described
     from diptych.evaluation.suite import evaluate
     from diptych.models.choice import machine
     from diptych.recipes.suites import standard
@@ -33,6 +35,8 @@ def compare(
     for name in models:  # a wrong name is told before anything is read
         _find(name)
     data = _dataset(on, columns, languages, limit, suite.seed)
+    if descriptions is not None:
+        data = described(data, descriptions)
     if languages and suite.retrieval is not None:
         suite = replace(suite, retrieval=replace(suite.retrieval, languages=tuple(languages)))
     return evaluate(suite, _entrants(models), data, machine("cpu"))

@@ -36,6 +36,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--caption", metavar="COLUMN", help="column of captions (default: caption, text, title …)")
     parser.add_argument("--language", metavar="COLUMN", help="column of the captions' language (default: language)")
     parser.add_argument("--split", metavar="COLUMN", help="column of train, val and test (default: split)")
+    parser.add_argument("--domain", metavar="COLUMN", help="column of domains (photo, sketch): learn in each, test in "
+                        "the others (default: domain)")
+    parser.add_argument("--descriptions", type=Path, metavar="FILE",
+                        help='what classes look like: {"class": ["text", …]} (default: descriptions.json of the data)')
     parser.add_argument("--group", action="append", default=[], metavar="COLUMN", dest="groups",
                         help="column of groups: the worst one and the gap between them; may be repeated")
     parser.add_argument("--show", action="store_true", help="print the suite as JSON and stop")
@@ -55,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     from diptych import comparing
     from diptych.core.config import override, to_json
+    from diptych.evaluation.domains import DomainsConfig
     from diptych.evaluation.predictions import write_predictions
     from diptych.evaluation.report import charts, record, words
     from diptych.evaluation.report.files import write_report
@@ -71,12 +76,15 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"no suite {args.suite!r}; the nearest is {near[0]!r} (there are: {', '.join(SUITES)})")
     suite = override(SUITES[args.suite](), args.assignments)
     suite = replace(suite, groups=(*suite.groups, *args.groups))
+    if args.domain:
+        suite = replace(suite, domains=replace(suite.domains or DomainsConfig(), column=args.domain))
     if args.show:
         sys.stdout.write(to_json(suite))
         return 0
     charts.require()  # told before the work, not after it
     columns = Columns(label=args.label, caption=args.caption, language=args.language, split=args.split)
-    found = comparing.compare(args.models, args.on, suite=suite, languages=languages, columns=columns, limit=args.limit)
+    found = comparing.compare(args.models, args.on, suite=suite, languages=languages, columns=columns, limit=args.limit,
+                              descriptions=args.descriptions)
     folder = args.to or Path("reports") / _name(args.on)
     write_predictions(found.outcomes, folder / "predictions")
     report = write_report(found.comparison, folder)

@@ -79,8 +79,8 @@ def _from_files(folder: Path) -> dict[str, Mapping[str, str]]:
     for path in sorted(own.parent.glob("classnames.*.txt")):
         if match := _FILE.fullmatch(path.name):
             if len(names := _lines(path)) != len(classes):
-                raise ValueError(f"{path} has {len(names)} lines and {own.name} beside it {len(classes)}; a line is the "
-                                 "name of the class in the same line there")
+                raise ValueError(f"{path} has {len(names)} lines and {own.name} beside it {len(classes)}; a line is "
+                                 "the name of the class in the same line there")
             found[match[1]] = dict(zip(classes, names, strict=True))
     return found
 

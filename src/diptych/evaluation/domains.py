@@ -69,8 +69,8 @@ def domains(embedded: Embedded, config: DomainsConfig) -> Outcome:
     with telemetry.progress(f"{embedded.spec.name}: domains", None, "fits") as bar:
         decay = best_decay(lambda decay: float(np.mean([
             learnt(own, decay)(asked).mean() for own, asked in zip(taught, tuned, strict=True) if len(asked)])))
-        both = [np.concatenate([own, asked]) for own, asked in zip(taught, tuned, strict=True)]
-        right = np.stack([learnt(pictures, decay)(parts.test) for pictures in both])
+        known = np.concatenate([parts.train, parts.val])
+        right = np.stack([learnt(task.taught(known, at, config.split.seed), decay)(parts.test) for at in range(count)])
     values = {f"{FROM}{name}": own for name, own in zip(task.domains, right, strict=True)}
     cosines = embedded.images[parts.test] @ class_vectors(embedded, prompts(data, config.zero_shot)).T
     values[f"acc@1_{ZERO_SHOT}"] = classification.accuracy_at_k(cosines, task.target[parts.test], 1)
@@ -127,13 +127,13 @@ class _Task:
             domain=np.array([names.index(domain) if domain else -1 for domain in where], np.int64),
             target=np.array([number.get(label, -1) for label in kept], np.int64))
 
-    def taught(self, train: Int[np.ndarray, " train"], domain: int, seed: int) -> Int[np.ndarray, " some"]:
-        """Of a domain's training pictures of each class, as many as the poorest domain has."""
-        most = np.min([np.bincount(self.target[train[self.domain[train] == at]], minlength=len(self.data.classes))
+    def taught(self, known: Int[np.ndarray, " known"], domain: int, seed: int) -> Int[np.ndarray, " some"]:
+        """Of a domain's pictures of each class among these, as many as the poorest domain has."""
+        most = np.min([np.bincount(self.target[known[self.domain[known] == at]], minlength=len(self.data.classes))
                        for at in range(len(self.domains))], axis=0)
-        order = sorted(train[self.domain[train] == domain].tolist(),
+        order = sorted(known[self.domain[known] == domain].tolist(),
                        key=lambda picture: draws.draw(seed, "domains", self.data.ids[picture]))
-        left, found = most.copy(), list[int]()
+        left, found = most, list[int]()
         for picture in order:
             if left[self.target[picture]]:
                 left[self.target[picture]] -= 1

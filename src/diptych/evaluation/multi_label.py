@@ -17,7 +17,7 @@ TASK = "multi_label"
 
 def multi_label(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
     """Samples are the pictures with a class, those of the test part where the data name one. "mean_average_precision"
-    over the classes, and "acc@1": the best class is one of the picture's.
+    over the classes, and "acc@1": the best class is one of the picture's, which says nothing of one that has them all.
 
     ValueError when no picture has several classes.
     """
@@ -34,6 +34,7 @@ def multi_label(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
     scores = np.round(cosines.astype(np.float64) / TIE)  # closer ones are a tie
     best = np.where(relevant, scores, -np.inf).max(axis=1)
     right = (best > np.where(relevant, -np.inf, scores).max(axis=1)).astype(np.float64)
+    right[every := relevant.all(axis=1)] = np.nan
     same = data.same or range(len(data))
     return Outcome(
         task=TASK, ids=[data.ids[picture] for picture in pictures], values={"acc@1": right},
@@ -41,7 +42,8 @@ def multi_label(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
         groups=[str(same[picture]) for picture in pictures],
         details={"expected": [list(data.tags[picture]) for picture in pictures],
                  "predicted": [data.classes[at] for at in scores.argmax(axis=1)]},
-        chance={"acc@1": float(relevant.mean()), "mean_average_precision": _by_luck(relevant)})
+        chance={"mean_average_precision": _by_luck(relevant)} | (
+            {} if every.all() else {"acc@1": float(relevant[~every].mean())}))
 
 
 def _by_luck(relevant: Bool[np.ndarray, "pictures classes"]) -> float:

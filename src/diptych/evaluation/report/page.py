@@ -12,6 +12,7 @@ from diptych.evaluation.report.markup import Html, h
 from diptych.evaluation.report.sections import (
     calibration,
     cost,
+    domains,
     fairness,
     overview,
     pictures,
@@ -24,8 +25,8 @@ from diptych.evaluation.result import Comparison
 HERE = Path(__file__).parent
 SECTIONS = {
     "overview": overview.section, "quality": quality.section, "pictures": pictures.section, "prompts": prompts.section,
-    "calibration": calibration.section, "fairness": fairness.section, "cost": cost.section,
-    "provenance": provenance.section}
+    "calibration": calibration.section, "domains": domains.section, "fairness": fairness.section,
+    "cost": cost.section, "provenance": provenance.section}
 
 MARK = (("picture", "M2 2.5 15 6v16L2 25.5Z M11.2 10.4a2.3 2.3 0 1 0-4.6 0a2.3 2.3 0 1 0 4.6 0Z"),
         ("text", "M30 2.5 17 6v16l13 3.5Z M19.5 10.3l8-1.8v1.9l-8 1.6Z M19.5 13.9l8-.7v1.9l-8 .5Z M19.5 17.5l5 .7v1.8"
