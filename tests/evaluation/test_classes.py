@@ -13,12 +13,13 @@ CAT, DOG = "tabby_cat", "dog"
 
 def test_columns_name_classes_in_other_languages_and_numbers_do_not(tmp_path):
     data = dataset([CAT, DOG, CAT, ""], {
-        "label_de": ["", "Hund", "Katze", "nichts"], "class_zh": ["猫", "狗", "猫", ""], "label_id": ["0", "1", "0", ""],
-        "label_raw": ["x", "y", "x", "z"], "camera": ["a", "b", "a", "b"]})
+        "label_de": ["", "Hund", "Katze", "nichts"], "class_zh": ["猫", "狗", "猫", ""],
+        "label_id": ["0", "1", "0", ""], "label_raw": ["x", "y", "x", "z"], "camera": ["a", "b", "a", "b"]})
     found = with_texts(data, tmp_path)
     assert found.names == {"de": {CAT: "Katze", DOG: "Hund"}, "zh": {CAT: "猫", DOG: "狗"}}
     assert set(found.columns) == {"label_id", "label_raw", "camera"}
-    assert prompts(found, ZeroShotConfig(language="de")) == [["Foto: Hund", "Bild: Hund"], ["Foto: Katze", "Bild: Katze"]]
+    assert prompts(found, ZeroShotConfig(language="de")) == [
+        ["Foto: Hund", "Bild: Hund"], ["Foto: Katze", "Bild: Katze"]]
 
 
 def test_files_name_classes_line_by_line(tmp_path):
@@ -41,7 +42,7 @@ def test_descriptions_are_sentences_or_features(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("{", "cannot be read as JSON"), ("[1]", 'is not {"class"'), ('{"cat": "fur"}', 'is not {"class"'),
+    ("{", "cannot be read"), ("[1]", 'is not {"class"'), ('{"cat": "fur"}', 'is not {"class"'),
     ('{"ant": ["legs"]}', "describes 'ant', and made up has the classes 'dog', 'tabby_cat'")])
 def test_descriptions_that_are_none_are_told(tmp_path, text, says):
     (tmp_path / "d.json").write_text(text)

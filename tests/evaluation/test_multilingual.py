@@ -12,20 +12,20 @@ from diptych.evaluation.zero_shot import ZeroShotConfig, zero_shot
 
 CLASSES = [f"c{number}" for number in range(8)]
 LABELS = CLASSES * 6
-NAMES = {"de": {name: f"{name} auf Deutsch" for name in CLASSES}, "fr": {name: f"{name} en français" for name in CLASSES},
-         "sv": {"c0": "c0 på svenska"}}
+NAMES = {"de": {name: f"{name} auf Deutsch" for name in CLASSES},
+         "fr": {name: f"{name} en français" for name in CLASSES}, "sv": {"c0": "c0 på svenska"}}
 VECTORS = knowing(LABELS, noise=0.1)
 CENTRES = {name: VECTORS[[i for i, label in enumerate(LABELS) if label == name]].mean(axis=0) for name in CLASSES}
 
 
-def world(**changes):
+def world(names=NAMES):
     """In German the names are understood, half of the French ones are each other's, and of Swedish one is there."""
     fr = dict(zip(CLASSES, [*CLASSES[:4], *CLASSES[5:], CLASSES[4]], strict=True))
     texts = {f"Foto: {own}": CENTRES[name] for name, own in NAMES["de"].items()}
     texts |= {f"Bild: {own}": CENTRES[name] for name, own in NAMES["de"].items()}
     texts |= {f"{what} : {own}": CENTRES[fr[name]] for what in ("photo", "image") for name, own in NAMES["fr"].items()}
     texts |= {own: CENTRES[name] for name, own in NAMES["de"].items()}
-    return embedded(replace(dataset(LABELS), names=NAMES, **changes), VECTORS, texts)
+    return embedded(replace(dataset(LABELS), names=names), VECTORS, texts)
 
 
 def test_every_language_is_its_zero_shot_and_the_mean_is_of_languages():
@@ -81,4 +81,4 @@ def test_mistakes_are_told():
     with pytest.raises(ValueError, match="7 classes of made up have no name in 'sv', such as 'c1'"):
         zero_shot_languages(world(), MultilingualConfig(languages=("sv",)))
     with pytest.raises(ValueError, match=r"names all 8 classes \(some in sv\); give columns such as label_de"):
-        zero_shot_languages(embedded(replace(dataset(LABELS), names={"sv": NAMES["sv"]}), VECTORS), MultilingualConfig())
+        zero_shot_languages(world(names={"sv": NAMES["sv"]}), MultilingualConfig())

@@ -99,7 +99,8 @@ def test_descriptions_stand_for_names(colours):
     [wrong] = described(replace(colours, data=replace(plain, descriptions=swapped)), config)
     assert found.task == "zero_shot_descriptions" and found.ids == zero_shot(colours, config).ids
     assert found.figure("acc@1") == 1.0 and wrong.figure("acc@1") == 1 - 2 / len(COLOURS)
-    direct = zero_shot(replace(colours, data=replace(plain, descriptions=said)), ZeroShotConfig(templates="descriptions"))
+    direct = zero_shot(replace(colours, data=replace(plain, descriptions=said)),
+                       ZeroShotConfig(templates="descriptions"))
     np.testing.assert_array_equal(direct.values["acc@1"], found.values["acc@1"])
 
 

@@ -42,7 +42,7 @@ def described(data: Dataset, path: str | Path) -> Dataset:
     try:
         said = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+        raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(said, dict) or not all(
             isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in said.values()):
         raise ValueError(f'{path} is not {{"class": ["what it looks like", …], …}}')

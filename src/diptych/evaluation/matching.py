@@ -25,7 +25,7 @@ TASK = "matching"
 class MatchingConfig:
     """`captions` are drawn, as many of each language; the `seed` draws them and their false ones."""
 
-    captions: int = 4000
+    captions: int = 2000
     seed: int = 0
 
     def __post_init__(self):

@@ -83,10 +83,11 @@ def named(data: Dataset) -> Dataset:
 def _spoken(data: Dataset, config: MultilingualConfig) -> Sequence[str]:
     if config.languages is not None:
         return config.languages
-    found = [language for language, names in sorted(data.names.items()) if {*data.classes} <= {*names}]
+    found = [language for language, names in sorted(data.names.items())
+             if language and {*data.classes} <= {*names}]
     own = [""] if "named" not in data.roles else []
     if len(found := own * bool(found) + found) < 2:
-        partly = ", ".join(sorted(data.names))
+        partly = ", ".join(sorted(filter(None, data.names)))
         raise ValueError(f"{data.name} has no other language that names all {len(data.classes)} classes"
                          f"{f' (some in {partly})' if partly else ''}; give columns such as label_de, or "
                          "classnames.de.txt beside classnames.txt")

@@ -70,14 +70,15 @@ def retrieval(embedded: Embedded, config: RetrievalConfig) -> tuple[Outcome, Out
         found, cosines = ranking.top_k(vectors, images, SHOWN)
         right = ranking.hit_at_k(to_image, 1)
         there.add(
-            language.name, to_image, [f"{language.name}|{text}" for text in texts],
+            language.name, to_image, len(images if same is None else set(same)),
+            [f"{language.name}|{text}" for text in texts],
             [",".join(str(p) for p in caption.pictures) for caption in language.captions], query=texts,
             expected=[[data.ids[p] for p in caption.pictures] for caption in language.captions],
             found=[[data.ids[language.pictures[p]] for p in row] for row in found], cosines=cosines.tolist(),
             said=[embedded.spec.probability(float(best)) for best in cosines[:, 0]], right=right.tolist())
         asked += language.pictures.tolist()
         ids = [data.ids[picture] for picture in language.pictures]
-        back.add(language.name, to_text, [f"{language.name}|{id_}" for id_ in ids],
+        back.add(language.name, to_text, len(texts), [f"{language.name}|{id_}" for id_ in ids],
                  [str(picture) for picture in (language.pictures if same is None else same)], picture=ids)
     return there.outcome(TO_IMAGE, {}), back.outcome(TO_TEXT, slices(data, asked))
 
@@ -87,14 +88,18 @@ class _Queries:
 
     def __init__(self):
         self.ranks: list[ranking.Ranks] = []
+        self.answers: list[int] = []
         self.ids: list[str] = []
         self.groups: list[str] = []
         self.languages: list[str] = []
         self.details: dict[str, list[Any]] = {}
 
-    def add(self, language: str, ranks: ranking.Ranks, ids: list[str], groups: list[str], **details: list[Any]) -> None:
-        """The queries of one more language."""
+    def add(
+        self, language: str, ranks: ranking.Ranks, answers: int, ids: list[str], groups: list[str], **details: list[Any]
+    ) -> None:
+        """The queries of one more language, in which there are so many different answers."""
         self.ranks.append(ranks)
+        self.answers.append(answers)
         self.ids += ids
         self.groups += groups
         self.languages += [language] * len(ids)
@@ -124,7 +129,18 @@ class _Queries:
             task=task, ids=self.ids, values=values, statistics=statistics, groups=self.groups,
             slices=({"language": self.languages} if len(spoken) > 1 else {}) | dict(more),
             details=self.details | {"language": self.languages, "rank": joined(lambda ranks: ranks.first).tolist()},
+            chance={f"hit@{k}": float(np.nanmean(np.concatenate([
+                _by_luck(ranks, answers, k) for ranks, answers in zip(self.ranks, self.answers, strict=True)])))
+                for k in (1, 5, 10)},
             lower=frozenset({"ece", "brier"} & {*values, *statistics}))
+
+
+def _by_luck(ranks: ranking.Ranks, answers: int, k: int) -> Float[np.ndarray, " queries"]:
+    """How likely some right answer is among the first k in a random order."""
+    positives, missed = ranks.positives, np.ones(ranks.queries)
+    for at in range(min(k, answers)):
+        missed *= np.maximum(answers - positives - at, 0) / (answers - at)
+    return np.where(positives > 0, 1 - missed, np.nan)
 
 
 def check_languages(data: Dataset, languages: Sequence[str]) -> None:

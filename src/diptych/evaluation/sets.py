@@ -218,8 +218,9 @@ def _dataset(
     contents = [(row.id, row.sha256, row.label, row.split, texts, row.negatives, sorted(row.columns.items()))
                 for row, texts in zip(rows, said, strict=True)]
     labels = tuple(row.label for row in rows)
-    tags = tuple(_tags(label) for label in labels) if any(len(_tags(label)) > 1 for label in labels) else ()
-    labels = tuple(each[0] if len(each) == 1 else "" for each in tags) if tags else labels
+    tags = tuple(_tags(label) for label in labels)
+    labels = tuple(each[0] if len(each) == 1 else "" for each in tags)
+    tags = tags if any(len(each) > 1 for each in tags) else ()
     return Dataset(
         name=name, sha256=sha256_bytes(json.dumps(contents, ensure_ascii=False).encode("utf-8", "replace")),
         ids=tuple(row.id for row in rows), read=lambda i: shards[rows[i].shard].read(rows[i].index).data,

@@ -40,6 +40,7 @@ from diptych.evaluation.views import views
 from diptych.evaluation.zero_shot import ZeroShotConfig
 
 HEADLINES = (("text_to_image", "mean_hit@1"), ("text_to_image", "hit@1"), ("zero_shot", "acc@1"),
+             ("multi_label", "mean_average_precision"),
              ("hard_negatives", "true_over_negative"), ("linear_probe", "acc@1"), ("corruptions", "cosine"))
 """By which models are ranked: the first that the data allow."""
 
@@ -143,8 +144,7 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         except ValueError as error:
             left_out[f"{task} by {column}"] = str(error)
     if not outcomes:
-        raise ValueError(f"{data.name} allows no task of the suite {suite.name!r}: "
-                         f"{'; '.join(f'{task}: {why}' for task, why in left_out.items())}")
+        raise ValueError(_nothing(suite, data, left_out))
     if suite.zero_shot is not None and "zero_shot" in outcomes:
         with phase("templates"):
             templates = [t for one in given.values() for t in zero_shot.by_template(one, suite.zero_shot)]
@@ -179,6 +179,17 @@ def _check(suite: Suite, data: Dataset) -> None:
         column_of(data, suite.domains.column)
     if suite.retrieval and suite.retrieval.languages and data.captions:
         retrieval.check_languages(data, suite.retrieval.languages)
+
+
+def _nothing(suite: Suite, data: Dataset, left_out: Mapping[str, str]) -> str:
+    """Why no task of the suite could be done, in one sentence where one reason is behind them all."""
+    if not data.captions and len(data.classes) < 2:
+        have = f"only the class {data.classes[0]!r}" if data.classes else "no classes"
+        return (f"{data.name} allows no task of the suite {suite.name!r}, because it has no captions and {have}: give "
+                "a column 'caption' or 'label' with values, name them with --caption and --label, or put the pictures "
+                "into a folder for each class")
+    return (f"{data.name} allows no task of the suite {suite.name!r}: "
+            f"{'; '.join(f'{task}: {why}' for task, why in left_out.items())}")
 
 
 def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:

@@ -42,7 +42,7 @@ def full() -> Suite:
     return Suite(
         name="full", retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(otherwise="clip80"),
         zero_shot_languages=MultilingualConfig(), compositional=CompositionalConfig(),
-        matching=MatchingConfig(captions=10_000), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
+        matching=MatchingConfig(captions=4000), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
         domains=DomainsConfig(), few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(),
         queries=QueriesConfig(queries=5000),
         corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),

@@ -5,7 +5,7 @@ import math
 from diptych.evaluation.report import words
 from diptych.evaluation.report.cells import measured
 from diptych.evaluation.report.looks import badge, legend, looks
-from diptych.evaluation.report.markup import Html, column, content, h, table
+from diptych.evaluation.report.markup import Html, content, h, table
 from diptych.evaluation.report.sections.quality import cards, shade
 from diptych.evaluation.result import Comparison, Figure
 
@@ -37,7 +37,7 @@ def _matrix(figures: list[Figure], model: str) -> Html:
         measured(found := cells.get((name, where)), class_=shade(found, least, most)) for where in tested)]
         for name in learnt]
     return table(f"{model}: accuracy by where it learnt (rows) and where it is tested (columns)", ["Learnt in"],
-                 [column(where) for where in tested], rows, "heat")
+                 tested, rows, "heat")
 
 
 def _row(name: str) -> str:
