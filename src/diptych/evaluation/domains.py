@@ -18,7 +18,8 @@ from diptych.data import dedup, draws
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import classification
-from diptych.evaluation.outcome import Outcome, Statistic
+from diptych.evaluation.metrics.sums import OfSums, Sums
+from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.probes import scaled
 from diptych.evaluation.regression import best_decay, fit
 from diptych.evaluation.split import Split, SplitConfig, column_of, split
@@ -153,21 +154,26 @@ def _things(data: Dataset) -> Int[np.ndarray, " pictures"]:
     return dedup.groups(len(data), np.array(pairs, np.int64).reshape(-1, 2))
 
 
-def _figures(
-    right: Float[np.ndarray, "domains test"], domain: Int[np.ndarray, " test"]
-) -> dict[str, Statistic]:
+def _figures(right: Float[np.ndarray, "domains test"], domain: Int[np.ndarray, " test"]) -> dict[str, OfSums]:
     """Of the matrix of accuracies, learnt in × tested in. NaN where a domain has no weight, as in a slice by domain."""
     count = len(right)
     own = np.eye(count, dtype=bool)
+    columns = np.concatenate([right, np.ones((1, len(domain)))]).T
 
-    def cells(weights: Float[np.ndarray, " test"]) -> Float[np.ndarray, "domains domains"]:
-        total = np.bincount(domain, weights, count)
-        sums = np.stack([np.bincount(domain, weights * row, count) for row in right])
-        return sums / total if total.all() else np.full((count, count), np.nan)
+    def of_cells(figure: Callable[[Float[np.ndarray, "draws domains domains"]], Float[np.ndarray, " draws"]]) -> OfSums:
+        def of(sums: Sums) -> Float[np.ndarray, " draws"]:
+            sums, weight = sums[:, :, :-1], sums[:, :, -1:]
+            found = np.divide(sums, weight, out=np.full(sums.shape, np.nan), where=weight > 0)
+            return figure(found) if sums.shape[1] == count else np.full(len(sums), np.nan)
 
-    return {
-        "in_domain": lambda weights: float(cells(weights)[own].mean()),
-        "out_of_domain": lambda weights: float(cells(weights)[~own].mean()),
-        "gap": lambda weights: float((found := cells(weights))[own].mean() - found[~own].mean()),
-        "worst_out_of_domain": lambda weights: float(cells(weights)[~own].min()),
-    }
+        return OfSums(cell=domain, columns=columns, figure=of)
+
+    def inside(cells: Float[np.ndarray, "draws domains domains"]) -> Float[np.ndarray, " draws"]:
+        return cells[:, own].mean(axis=1)
+
+    def outside(cells: Float[np.ndarray, "draws domains domains"]) -> Float[np.ndarray, " draws"]:
+        return cells[:, ~own].mean(axis=1)
+
+    return {"in_domain": of_cells(inside), "out_of_domain": of_cells(outside),
+            "gap": of_cells(lambda cells: inside(cells) - outside(cells)),
+            "worst_out_of_domain": of_cells(lambda cells: cells[:, ~own].min(axis=1))}

@@ -5,7 +5,7 @@ The names are put into a photo and a picture of {} in that language (`templates`
 which retrieval has embedded already: a thousand classes in 36 languages are 36,000 texts, and 72,000 with templates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.embedded import Embedded
-from diptych.evaluation.metrics import classification, fairness
-from diptych.evaluation.outcome import Outcome, Statistic
+from diptych.evaluation.metrics import classification
+from diptych.evaluation.metrics.sums import mean_of_means, of_means
+from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.split import column_of
 from diptych.evaluation.zero_shot import AUTO, ZeroShotConfig, class_vectors, labelled, prompts
 
@@ -64,8 +65,9 @@ def zero_shot_languages(embedded: Embedded, config: MultilingualConfig) -> Outco
     return Outcome(
         task=TASK, ids=[f"{language or OWN}|{data.ids[picture]}" for language in spoken for picture in pictures],
         values=values, statistics={
-            "mean_acc@1": _over_languages(np.mean, values["acc@1"], number),
-            "worst_language_acc@1": _over_languages(np.min, values["acc@1"], number)},
+            "mean_acc@1": mean_of_means(values["acc@1"], number, least=2),  # NaN in a slice of one
+            "worst_language_acc@1": of_means(values["acc@1"], number, least=2, figure=lambda means, there: np.where(
+                there, means, np.inf).min(axis=1))},
         groups=[str(same[picture]) for _ in spoken for picture in pictures], slices={"language": told},
         details={"picture": [data.ids[picture] for _ in spoken for picture in pictures],
                  "expected": [data.labels[picture] for _ in spoken for picture in pictures]},
@@ -104,16 +106,3 @@ def _right(
         scores = images[some] @ classes.T
         found[:, some] = [classification.accuracy_at_k(scores, target[some], k) for k in ks]
     return found
-
-
-def _over_languages(
-    kind: Callable[[Float[np.ndarray, " languages"]], float], right: Float[np.ndarray, " samples"],
-    number: Int[np.ndarray, " samples"],
-) -> Statistic:
-    """Of the means of the languages; NaN where there is one, as in a slice by language."""
-    def over(weights: Float[np.ndarray, " samples"]) -> float:
-        means = fairness.group_means(right, number, weights)
-        known = means[~np.isnan(means)]
-        return float(kind(known)) if len(known) > 1 else float("nan")
-
-    return over

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from diptych.evaluation.dataset import Caption, Dataset
 from diptych.evaluation.embedded import Embedded

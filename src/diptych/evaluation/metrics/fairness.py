@@ -82,8 +82,6 @@ def mean_association_bias(
     return _association_sums(associated, first, family, figure)
 
 
-
-
 def worst_group(
     values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"],
     weights: Float[np.ndarray, " samples"] | None = None,
