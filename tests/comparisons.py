@@ -20,6 +20,7 @@ from diptych.evaluation.result import (
     Cost,
     Curve,
     Data,
+    Described,
     Difference,
     Figure,
     Found,
@@ -174,7 +175,18 @@ def _views():
                  templates=tuple(Template(model=model, template=template, figure="acc@1",
                                           value=float(skill - 0.02 - rng.gamma(1.5, 0.015)))
                                  for model, skill in MODELS.items() for template in TEMPLATES),
+                 captions=tuple(_described(number) for number in range(8)),
                  thumbnails={name(i): thumbnail(i) for i in range(PICTURES)})
+
+
+def _described(number):
+    """The third model does not speak, and the second says one thing of all."""
+    true = CLASSES[number % len(CLASSES)]
+    models = list(MODELS)[:2]
+    return Described(id=name(number), references=tuple(f"{article} {true}" for article in ("a", "one", "the", "some",
+                                                                                         "this", "that", "my")),
+                     said=dict(zip(models, (f"a {true}", "a red circle"), strict=True)),
+                     cider=dict(zip(models, (3.2, 3.2 * (number == 0)), strict=True)))
 
 
 def _grid(rng, number):

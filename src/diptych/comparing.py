@@ -20,7 +20,8 @@ def compare(
     models: Sequence[str], on: str | Path, *, suite: "Suite | None" = None, languages: Sequence[str] | None = None,
     columns: "Columns | None" = None, limit: int | None = None, descriptions: str | Path | None = None,
 ) -> "Evaluated":
-    """Evaluate models side by side on a folder, a table, shards, or the bundled corpus ("pictograms").
+    """Evaluate models side by side on a folder, a table, shards, a public set by its name ("imagenet1k"), or the
+    bundled corpus ("pictograms").
 
     `suite` is `recipes.suites.standard()` by default; `limit` draws so many pictures; `descriptions` is a JSON file of
     what classes look like. ValueError and SourceError say what is wrong with the data, ModelNotFound which model is not
@@ -49,15 +50,18 @@ def _dataset(
     from diptych.data.draws import generator
     from diptych.evaluation.corpus import open_pictograms
     from diptych.evaluation.dataset import subset
+    from diptych.evaluation.public.opening import open_named
     from diptych.evaluation.sets import open_dataset
 
     bundled = is_bundled(on) or Path(on).resolve() == pictograms.folder().resolve()
-    data = open_pictograms(languages) if bundled else open_dataset(on, columns)
+    data = open_pictograms(languages) if bundled else open_named(str(on), columns) or open_dataset(on, columns)
     if limit is not None and limit < len(data):
         if limit < 2:
             raise ValueError(f"limit is at least 2 pictures, got {limit}")
         drawn = generator(seed, "limit").permutation(len(data))[:limit]
-        data = replace(subset(data, sorted(drawn.tolist())), sha256=f"{data.sha256}-{limit}-{seed}")
+        # a drawn picture is told from all classes, as it is without a limit
+        data = replace(subset(data, sorted(drawn.tolist())), classes=data.classes,
+                       sha256=f"{data.sha256}-{limit}-{seed}")
     return data
 
 
@@ -65,7 +69,9 @@ def _entrants(models: Sequence[str]) -> "list[Entrant]":
     """Each with a name as short as tells it apart: a run folder's model is called by the run."""
     import functools
 
+    from diptych.evaluation.embedded import Looks
     from diptych.evaluation.suite import Entrant
+    from diptych.models.checkpoints.captioner import has_captioner, open_captioner
     from diptych.models.operations import tower_operations
 
     short = [_short(name) for name in models]
@@ -73,12 +79,14 @@ def _entrants(models: Sequence[str]) -> "list[Entrant]":
     for name, called in zip(models, short, strict=True):
         at = _find(name)
         embedder = cast("TorchEmbedder", load_model(name))
+        speaks = at.path is None and has_captioner(at.folder)
+        describe = open_captioner(at.folder, embedder).describe if speaks else None
         weights = at.path or at.folder / "model.safetensors"
         image, text = tower_operations(at.entry.towers)
         found.append(Entrant(
             embedder=embedder.renamed(called if short.count(called) == 1 else name), runtime=embedder.engine.name,
             open_model=functools.partial(load_model, name), weights_bytes=weights.stat().st_size,
-            image_operations=image, text_operations=text))
+            image_operations=image, text_operations=text, looks=Looks(describe=describe)))
     return found
 
 

@@ -204,6 +204,17 @@ def test_the_worst_failures_of_a_model(show, report, whole):
     assert row.locator("td.n").all_inner_texts() == [str(worst[0].rank[model]) for model in (A, B, C)]
 
 
+def test_what_models_say_stands_beside_what_people_say(show, report, whole):
+    page = show(report + "#pictures")
+    table = page.get_by_role("table", name="The same picture, in people's words and in each model's")
+    assert table.get_by_role("columnheader").all_inner_texts() == ["Picture", "People", "A", "B"]  # C does not speak
+    row, first = table.locator("tbody tr").first, whole.views.captions[0]
+    expect(row.locator("img")).to_have_attribute("alt", first.id)
+    expect(row.locator("td").nth(0)).to_have_text("".join(first.references[:5]) + "and 2 more")
+    expect(row.locator("td").nth(1)).to_have_text(f"{first.said[A]}3.200")
+    expect(table.locator("tbody tr").nth(1).locator("td").nth(2)).to_have_text("a red circle0.000")
+
+
 def test_the_price_of_an_hour_changes_the_price_of_a_million(show, report, whole):
     page = show(report + "#cost")
     rates = {cost.model: max(r.per_second for r in cost.rates if r.what == "images") for cost in whole.costs}

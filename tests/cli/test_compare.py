@@ -6,6 +6,7 @@ import pytest
 
 from coloured import classes
 from comparisons import comparison
+from diptych import comparing
 from diptych.cli.main import main
 from diptych.evaluation.report import record
 
@@ -51,6 +52,7 @@ def test_a_recommendation_tells_measured_from_published(tmp_path, capsys):
     (["diptych-tiny", "--recommend"], "leave the models out"),
     (["--recommend", "--max-memory-gb", "0"], "must be above 0"),
     (["diptych-tiny", "--on", "nowhere.csv"], "nowhere.csv"),
+    (["diptych-tiny", "--on", "imagnet1k"], "the nearest sets are imagenet1k"),
     (["diptych-tinny", "--on", "pictograms"], "the nearest is 'diptych-tiny'"),
     (["diptych-tiny", "--on", "pictograms", "--suite", "quik"], "the nearest is 'quick'"),
     (["diptych-tiny", "--on", "pictograms", "--set", "corruption.pictures=3"], "corruptions"),
@@ -60,3 +62,21 @@ def test_a_recommendation_tells_measured_from_published(tmp_path, capsys):
 def test_mistakes_are_told(arguments, says, capsys):
     assert main(["compare", *arguments]) in (1, 2)
     assert says in capsys.readouterr().err
+
+
+def test_a_limit_draws_pictures_and_keeps_the_classes(tmp_path):
+    folder = classes(tmp_path / "pictures", each=2)
+    few = comparing._dataset(folder, None, None, 3, 0)
+    assert len(few) == 3 and len(set(few.labels)) < len(few.classes) == 8
+
+
+def test_the_public_sets_are_listed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path))
+    (tmp_path / "crossmodal3600").mkdir()
+    assert main(["compare", "--sets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("here")] == ["xm3600"]
+    assert any(line.split()[:2] == ["imagenet1k", "zero-shot"] and line.endswith("hub:imagenet1k") for line in lines)
+    assert main(["compare", "--sets", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {one["entry"]["name"]: one["folder"] for one in found}["xm3600"] == str(tmp_path / "crossmodal3600")

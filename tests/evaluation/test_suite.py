@@ -7,9 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from coloured import classes
+from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.efficiency import EfficiencyConfig
+from diptych.evaluation.embedded import Looks
 from diptych.evaluation.predictions import write_predictions
 from diptych.evaluation.report import record
+from diptych.evaluation.report.page import page
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig
 from diptych.evaluation.sets import open_dataset
@@ -58,6 +61,33 @@ def test_what_the_data_do_not_allow_is_left_out_with_its_reason(tmp_path):
     only = Suite(name="only", retrieval=RetrievalConfig())
     with pytest.raises(ValueError, match="allows no task of the suite 'only'"):
         evaluate(only, [entrant(ColourEmbedder)], open_dataset(tmp_path / "pictures"))
+
+
+def test_a_task_is_left_out_for_the_models_that_cannot_do_it(data):
+    suite = replace(SUITE, captioning=CaptioningConfig(), corruptions=None, efficiency=None)
+    speaking = replace(entrant(ColourEmbedder), looks=Looks(describe=lambda some: ["number 1 red"] * len(some)))
+    made = evaluate(suite, [entrant(ConstantEmbedder), speaking], data)
+    found = made.comparison
+    assert set(found.provenance.left_out) == {"captioning (constant)"}
+    assert set(made.outcomes["captioning"]) == {"colours"}
+    assert "has no decoder" in found.provenance.left_out["captioning (constant)"]
+    assert {f.model for f in found.figures if f.task == "captioning"} == {"colours"}
+    assert not [d for d in found.differences if d.task == "captioning"] and found.headline == ("text_to_image", "hit@1")
+    assert found.views.captions[0].said == {"colours": "number 1 red"}
+    assert set(found.views.thumbnails) >= {one.id for one in found.views.captions}
+    assert record.from_json(record.to_json(found)) == found and page(found)
+    alone = evaluate(replace(suite, retrieval=None, zero_shot=None, corruptions=None), [
+        entrant(ConstantEmbedder), speaking], data).comparison
+    assert alone.headline == ("captioning", "cider") and alone.sentences[0].startswith("colours reaches")
+    none = evaluate(suite, [entrant(ConstantEmbedder), entrant(ColourEmbedder)], data).comparison
+    assert set(none.provenance.left_out) == {"captioning"}  # once, for all of them
+
+
+def test_a_public_sets_own_figure_leads(data):
+    known = replace(data, headline=("zero_shot", "mean_per_class_recall"))
+    assert evaluate(SUITE, [entrant(ColourEmbedder)], known).comparison.headline == known.headline
+    other = replace(data, headline=("winoground", "group"))
+    assert evaluate(SUITE, [entrant(ColourEmbedder)], other).comparison.headline == ("text_to_image", "hit@1")
 
 
 def test_groups_have_a_worst_one(data):

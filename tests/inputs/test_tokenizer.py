@@ -69,6 +69,21 @@ def test_short_texts_round_trip(tokenizer, text):
     assert wide.backend.decode(ids, skip_special_tokens=False).strip() == clean(text, "nfkc_lower")
 
 
+@settings(deadline=None, max_examples=80)
+@given(texts=st.lists(st.text(max_size=12), max_size=4))
+def test_decoding_gives_the_cleaned_texts_back(tokenizer, texts):
+    assume(not {"<", "▁"} & set("".join(clean(text, "nfkc_lower") for text in texts)))  # marks of the file itself
+    wide = Tokenizer(tokenizer.backend, TokenizerPolicy(length=64))
+    assert wide.decode(wide.encode(texts)) == [clean(text, "nfkc_lower").encode("utf-8", "replace").decode()
+                                               for text in texts]
+
+
+def test_what_stands_after_the_end_is_not_said(tokenizer):
+    ids = tokenizer.encode(["red apple", "赤い"])
+    assert tokenizer.decode(np.concatenate([ids, ids[::-1]], axis=1)) == ["red apple", "赤い"]
+    assert tokenizer.decode(np.zeros((1, 5), np.int64)) == [""]
+
+
 def test_training_is_deterministic():
     one, two = (train_bpe(TEXTS, 400, 60).to_str() for _ in range(2))
     assert one == two
@@ -137,6 +152,11 @@ def test_any_text_has_open_clips_tokens_unless_it_looks_like_mojibake(clip, simp
         assert np.array_equal(clip.encode([text])[0], simple(text)[0].numpy())
 
 
+def test_clips_ids_are_words_again(clip):
+    texts = ["a diagram", "naïve café by the 東京 タワー", "it's a cat", "", "🐱 🇩🇪"]
+    assert clip.decode(clip.encode(texts)) == ["a diagram", "naïve café by the 東京 タワー", "it 's a cat", "", "🐱 🇩🇪"]
+
+
 def test_both_files_of_a_clip_give_the_same_ids(clip, tmp_path):
     """transformers' tokenizer.json of the same vocabulary; it also has the special tokens that a text spells out."""
     from transformers import CLIPTokenizer
@@ -149,6 +169,7 @@ def test_both_files_of_a_clip_give_the_same_ids(clip, tmp_path):
     texts = [*WIDE, "a<|endoftext|>b", "<|startoftext|>"]
     texts = [text for text in texts if "\u0345" not in text and "Σ" not in text]  # see test_the_sigma_...
     assert np.array_equal(clip.encode(texts), other.encode(texts))
+    assert clip.decode(clip.encode(texts)) == other.decode(clip.encode(texts))
     assert clip.encode(["a<|endoftext|>b"])[0, 2] == 49_407
 
 
@@ -372,6 +393,8 @@ def test_a_sentencepiece_model_is_not_written_as_tokenizer_json(folders):
     tokenizer = Tokenizer.from_file(folders["T5Tokenizer"] / "spiece.model", SIGLIP)
     with pytest.raises(ValueError, match="cannot be written as tokenizer"):
         _ = tokenizer.backend
+    with pytest.raises(ValueError, match="cannot be written as tokenizer"):
+        tokenizer.decode(tokenizer.encode(["a cat"]))
 
 
 def test_the_files_own_padding_and_truncation_are_ignored(tmp_path):

@@ -13,15 +13,22 @@ import pytest
 import torch
 from PIL import Image
 
+from diptych import comparing
 from diptych.cli.main import main
 from diptych.core.config import override
 from diptych.core.errors import CheckpointError, SourceError
 from diptych.data import pictograms
 from diptych.data.records import Record
 from diptych.data.tars import write_tar
+from diptych.evaluation.captioning import CaptioningConfig
+from diptych.evaluation.retrieval import RetrievalConfig
+from diptych.evaluation.suite import Suite
+from diptych.inputs.image import decode
 from diptych.inputs.naflex import NaflexPreprocessing, pack
+from diptych.models.checkpoints.captioner import has_captioner, open_captioner
 from diptych.models.checkpoints.loading import load_embedder
 from diptych.models.config import NaflexConfig
+from diptych.models.embedder import prepare
 from diptych.models.naflex import PackedPatches
 from diptych.models.two_tower import TwoTower
 from diptych.recipes.clip import tiny_towers
@@ -93,6 +100,54 @@ def test_every_tiny_recipe_runs_to_a_model_that_opens(tmp_path, name):
 
 
 @pytest.mark.slow
+def test_the_decoder_is_kept_beside_the_model_and_captions_are_compared(tmp_path, monkeypatch):
+    students, write = [], run.save_captioner
+
+    def watched(folder, decoder, *rest):
+        students.append(decoder)
+        write(folder, decoder, *rest)
+
+    monkeypatch.setattr(run, "save_captioner", watched)
+    recipe = small("siglip2_tiny")
+    first = dataclasses.replace(recipe, stages=recipe.stages[:1])
+    model = load_embedder(run.train(first, tmp_path / "run"))
+    found = open_captioner(tmp_path / "run" / "model", model)
+    student = students[0].eval()
+    student.load_state_dict({name: t.half().float() for name, t in student.state_dict().items()})  # as in the file
+    pictures = [decode(row["picture"]) for row in few_pictures().to_pylist()[:3]]
+    prompt = torch.tensor(model.tokenizer.vocabulary.ids(["cap:"])).expand(3, -1)
+    with torch.inference_mode():
+        _, memory = model.towers.image.features_and_memory(torch.from_numpy(prepare(pictures, model.preprocessing)))
+        ids = student.predict(memory, eos_id=1, pad_id=0, prompt=prompt)
+    assert found.describe(pictures) == found.tokenizer.decode(ids[:, prompt.shape[1] :].numpy())
+    assert all(ids[:, prompt.shape[1]] > 1) and found.tokenizer.policy.length == student.config.context_length == 32
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rows = few_pictures().to_pylist()[:12]
+    for i, row in enumerate(rows):
+        decode(row["picture"]).save(folder / f"{i}.png")
+    (folder / "pairs.csv").write_text("\n".join([
+        "id,image,caption", *(f"{i}.png,{i}.png,picture number {i}" for i in range(12))]))
+    suite = Suite(name="captions", captioning=CaptioningConfig(), retrieval=RetrievalConfig(), draws=100)
+    compared = comparing.compare([str(tmp_path / "run" / "model"), "diptych-tiny"], folder / "pairs.csv", suite=suite)
+    assert set(compared.comparison.provenance.left_out) == {"captioning (diptych-tiny)"}
+    told = compared.outcomes["captioning"]["run"]
+    assert told.details["said"] == found.describe([decode((folder / name).read_bytes()) for name in told.ids])
+    assert len(told.ids) == 12 and told.details["nearest"][0].startswith("picture number")
+
+
+@pytest.mark.slow
+def test_a_stage_without_branches_leaves_no_decoder_behind(tmp_path):
+    (tmp_path / "model").mkdir()
+    for name in ("decoder.json", "decoder.safetensors"):
+        (tmp_path / "model" / name).write_text("of another run")
+    recipe = small("siglip2_tiny")
+    bare = dataclasses.replace(recipe.stages[0], branches=False)
+    assert not has_captioner(run.train(dataclasses.replace(recipe, stages=(bare,)), tmp_path))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_all_branches_and_stages_resume_exactly(tmp_path, stop):
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
@@ -101,6 +156,8 @@ def test_all_branches_and_stages_resume_exactly(tmp_path, stop):
         run.train(small("siglip2_tiny"), resumed, stop_after=stop)
         run.train(small("siglip2_tiny"), resumed, stop_after=4)
     assert losses(resumed) == losses(straight)
+    assert (resumed / "model" / "decoder.safetensors").read_bytes() == (
+        straight / "model" / "decoder.safetensors").read_bytes()
     assert (resumed / "model" / "model.safetensors").read_bytes() == (straight / "model" / "model.safetensors"
                                                                      ).read_bytes()
 
@@ -119,7 +176,8 @@ def test_two_ranks_train_all_branches_as_one_process_does(tmp_path, strategy):
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert [row[:2] for row in one] == [row[:2] for row in two]
     assert [row[2] for row in two] == pytest.approx([row[2] for row in one], rel=1e-3)  # float32, and Adam after it
-    assert load_embedder(tmp_path / "two" / "model").spec.name == "siglip2-tiny"
+    model = load_embedder(tmp_path / "two" / "model")
+    assert model.spec.name == "siglip2-tiny" and open_captioner(tmp_path / "two" / "model", model)
 
 
 @pytest.mark.slow

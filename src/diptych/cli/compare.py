@@ -4,6 +4,8 @@
   diptych compare A B C --on pairs.parquet --languages en,de --to reports/shop
   diptych compare A B --on photos/ --suite quick            folders are classes, text files beside pictures captions
   diptych compare A B --on 'shards/{000..009}.tar' --limit 5000 --label species
+  diptych compare A B --on imagenet1k=/data/ILSVRC2012      a public set; --sets lists those that are known
+  diptych compare A B --on hub:cifar100                     downloads its test part
   diptych compare A --on pairs.csv --set corruptions.pictures=300 --set queries=null
   diptych compare --recommend --languages ko,en --max-latency-ms 20 --max-memory-gb 2
 
@@ -25,7 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Which models, on what, where to."""
     parser.add_argument("models", nargs="*", metavar="MODEL", help="names, folders or files of models")
     parser.add_argument("--on", metavar="DATASET",
-                        help="a folder, CSV, TSV, JSONL, Parquet, tars ({000..127}, *; s3://…), or pictograms")
+                        help="a folder, CSV, TSV, JSONL, Parquet, tars ({000..127}, *; s3://…), pictograms, or a "
+                        "public set: NAME (in $DIPTYCH_DATA), NAME=FOLDER, hub:NAME")
+    parser.add_argument("--sets", action="store_true", help="instead: the public sets that --on knows, and which of "
+                        "them are here")
     parser.add_argument("--to", type=Path, metavar="DIR", help="folder of the report (default reports/DATASET)")
     parser.add_argument("--suite", default="standard", help="quick, standard (default) or full")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
@@ -67,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     from diptych.recipes.suites import SUITES
 
     languages = [code.strip() for code in args.languages.split(",")] if args.languages else None
+    if args.sets:
+        return _sets(args.json)
     if args.recommend:
         return _recommend(args, tuple(languages or ()))
     if not args.models or not args.on:
@@ -137,7 +144,28 @@ def _recommend(args: argparse.Namespace, languages: tuple[str, ...]) -> int:
     return 0
 
 
+def _sets(as_json: bool) -> int:
+    """Print the public sets, and where they are."""
+    from diptych.core.config import to_json
+    from diptych.evaluation.public.opening import listed
+
+    found = listed()
+    if as_json:
+        sys.stdout.write("[" + ",".join(to_json(one) for one in found) + "]\n")
+        return 0
+    for one in found:
+        entry = one.entry
+        where = one.folder or (f"hub:{entry.name}" if entry.hub else entry.home)
+        print(f"{'here' if one.folder else '':5}{entry.name:31} {entry.task:13} {entry.size:>7,}  "
+              f"{'VTAB+' if entry.vtab_plus else '':6} {entry.licence:46} {where}")
+    return 0
+
+
 def _name(on: str) -> str:
-    """A folder's name for a data set's path or pattern."""
+    """A folder's name for a data set's path or pattern, or for a public set."""
+    name, equals, _ = on.partition("=")
+    if equals and "/" not in name:
+        return name
+    on = on.removeprefix("hub:")
     stem = Path(on.rstrip("/")).name.split(".")[0]
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "data"

@@ -19,6 +19,9 @@ from diptych.core.types import Picture
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom as shares of the picture's width and height."""
 
+CAPTION = "Cap: "
+"""What a caption is asked for with."""
+
 STEPS = 1000
 """Positions along a side that a box's text can name."""
 
@@ -107,7 +110,7 @@ def regions_of(
 def region_texts(caption: str, regions: Sequence[Region], rng: np.random.Generator, steps: int = STEPS
                  ) -> tuple[Prompt, ...]:
     """The tasks of one example: its caption and, where it has regions, one of them both ways round."""
-    prompts = (Prompt(task="caption", prefix="Cap: ", target=caption),)
+    prompts = (Prompt(task="caption", prefix=CAPTION, target=caption),)
     if not regions:
         return prompts
     region = regions[int(rng.integers(len(regions)))]

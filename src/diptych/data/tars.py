@@ -1,10 +1,10 @@
 """Tars of pictures, as WebDataset has them, read at random access through an index of their members.
 
 Files with the same path up to the name's first dot are one record: `000/boat.jpg`, `000/boat.txt`, `000/boat.json`.
-The picture is the member with a picture's suffix; `.txt` is one caption; `.json` holds captions (`caption`, `text` …)
-and metadata; whatever else there is comes along as bytes. An index lists where the members lie. It is made once, kept
-in `$DIPTYCH_HOME`, and can be put beside the tar (`write_index`), so that a cluster need not read every shard to count
-it. A compressed tar cannot be read at random access.
+The picture is the member with a picture's suffix; `.txt` is one caption, or one a line where the shard says so;
+`.json` holds captions (`caption`, `text` …) and metadata; whatever else there is comes along as bytes. An index lists
+where the members lie. It is made once, kept in `$DIPTYCH_HOME`, and can be put beside the tar (`write_index`), so that
+a cluster need not read every shard to count it. A compressed tar cannot be read at random access.
 """
 
 import functools
@@ -45,12 +45,14 @@ Members: TypeAlias = list[tuple[str, int, int]]
 
 @dataclass(frozen=True, kw_only=True)
 class TarShard:
-    """One tar. Its index stays on disk; `_Indices` keeps those in memory that are being read."""
+    """One tar. Its index stays on disk; `_Indices` keeps those in memory that are being read. With `lines` each line of
+    a `.txt` is a caption, as CLIP_benchmark exports retrieval sets."""
 
     file: File
     index: str
     count: int
     fingerprint: str
+    lines: bool = False
 
     @property
     def name(self) -> str:
@@ -74,7 +76,7 @@ class TarShard:
         except OSError as error:
             raise PictureError(UNREADABLE, f"{self.name}: {error}") from error
         by_suffix = {suffix: data[offset - first : offset - first + length] for suffix, offset, length in members}
-        return _record(f"{self.name}#{key}", by_suffix)
+        return _record(f"{self.name}#{key}", by_suffix, self.lines)
 
 
 def open_tar(file: File) -> TarShard:
@@ -122,7 +124,7 @@ def write_tar(path: str | Path, records: Iterable[Record]) -> int:
     return count
 
 
-def _record(key: str, members: dict[str, bytes]) -> Record:
+def _record(key: str, members: dict[str, bytes], lines: bool) -> Record:
     kinds = {suffix: f".{suffix.rpartition('.')[2]}" for suffix in members}
     # `boat.jpg` before `boat.seg.png`: a plain suffix is the picture itself
     pictures = sorted((s for s, kind in kinds.items() if kind in PICTURE_SUFFIXES), key=lambda s: s.count("."))
@@ -133,7 +135,9 @@ def _record(key: str, members: dict[str, bytes]) -> Record:
     metadata: dict[str, Scalar] = {}
     try:
         if "txt" in members:
-            captions = tables.captions_of(" ".join(members.pop("txt").decode("utf-8-sig").split()))
+            text = members.pop("txt").decode("utf-8-sig")
+            texts = text.replace(r"\n", " ").splitlines() if lines else [text]
+            captions = tables.captions_of([" ".join(t.split()) for t in texts])
         if "json" in members:
             more, metadata = tables.said_in(json.loads(members.pop("json")))
             captions = tuple(dict.fromkeys((*captions, *(" ".join(caption.split()) for caption in more))))

@@ -98,17 +98,15 @@ def _captions(data: Dataset, config: CompositionalConfig) -> list[Caption]:
 def _pairs(data: Dataset, captions: Sequence[Caption]) -> list[tuple[Caption, Caption]]:
     """Captions with one picture each, and different ones, of which each has the other as a negative."""
     same = data.same or range(len(data))
-    alone = {(caption.language, caption.text): caption for caption in captions
-             if len({same[picture] for picture in caption.pictures}) == 1}
-    found: dict[tuple[str, str, str], tuple[Caption, Caption]] = {}
-    for (language, text), caption in alone.items():
-        for _, negative in caption.negatives:
-            other = alone.get((language, negative))
-            if other is None or same[caption.pictures[0]] == same[other.pictures[0]]:
-                continue
-            if text < negative and any(text == theirs for _, theirs in other.negatives):
-                found[language, text, negative] = (caption, other)
-    return list(found.values())
+    alone: dict[tuple[str, str], list[Caption]] = {}
+    for caption in captions:
+        if len({same[picture] for picture in caption.pictures}) == 1:
+            alone.setdefault((caption.language, caption.text), []).append(caption)
+    return [(caption, other) for one in alone.values() for caption in one
+            for negative in dict.fromkeys(text for _, text in caption.negatives) if caption.text < negative
+            for other in alone.get((caption.language, negative), ())
+            if same[caption.pictures[0]] != same[other.pictures[0]]
+            and any(caption.text == text for _, text in other.negatives)]
 
 
 def cosines(

@@ -49,7 +49,9 @@ class Dataset:
     each picture, in data where one has several; `labels` then names those with one. `columns` are other values of each
     picture, to slice by.
     `names` is what classes are called by language ("" is that of the data), `descriptions` what is said of each, and
-    `templates`, with a {} each, are those that fit the pictures. `roles` names columns that play a part in a task under
+    `templates`, with a {} each, are those that fit the pictures,
+    `headline` the task and figure that the set is known by.
+    `roles` names columns that play a part in a task under
     another name: "domain", "domain_class" and "thing" (the same in several domains) in `domains`, and "named" (what
     `names` are of, if not of the labels) in `multilingual`.
     `same` numbers pictures so that those with the same pixels have the same number: they are one answer. `contents`
@@ -77,6 +79,7 @@ class Dataset:
     same: tuple[int, ...] = ()
     contents: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    headline: tuple[str, str] | None = None
     maps: Maps = field(default_factory=Maps)
     regions: Mapping[int, tuple[Region, ...]] = field(default_factory=dict[int, tuple[Region, ...]])
     scenes: "Dataset | None" = None
@@ -94,6 +97,16 @@ class Dataset:
         """For people."""
         return {"pictures": len(self.ids), "captions": len(self.captions), "classes": len(self.classes),
                 "languages": len(self.languages)}
+
+
+def as_queries(captions: Sequence[Caption]) -> list[Caption]:
+    """Captions that are equal, in one language, are one query, true of all their pictures. Some data hold them apart,
+    with the false ones of each."""
+    true_of: dict[tuple[str, str], dict[int, None]] = {}
+    for caption in captions:
+        true_of.setdefault((caption.language, caption.text), {}).update(dict.fromkeys(caption.pictures))
+    return [Caption(text=text, language=language, pictures=tuple(pictures))
+            for (language, text), pictures in true_of.items()]
 
 
 def subset(data: Dataset, numbers: Sequence[int]) -> Dataset:

@@ -90,7 +90,7 @@ class Resample:
         value = statistic(inside.astype(float))
         units, count = self.weights.shape[1], int(inside.sum())
         if math.isnan(value):
-            return Drawn(value=value, units=units, count=count, draws=np.full(len(self.weights), np.nan))
+            return Drawn(value=math.nan, units=units, count=count, draws=np.full(len(self.weights), np.nan))
         if isinstance(statistic, OfSums) and units * statistic.columns.shape[1] * statistic.cells <= _AT_ONCE:
             draws = self._of_sums(statistic)
         else:

@@ -189,6 +189,16 @@ class Template:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Described:
+    """One picture, what people said of it, and what each model that can said, with its CIDEr there."""
+
+    id: str
+    references: tuple[str, ...]
+    said: Mapping[str, str]
+    cider: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Views:
     """What a reader looks at beside the numbers. `thumbnails`: data URIs of the pictures that any view names, by id."""
 
@@ -196,6 +206,7 @@ class Views:
     confusions: tuple[Confusion, ...] = ()
     curves: tuple[Curve, ...] = ()
     templates: tuple[Template, ...] = ()
+    captions: tuple[Described, ...] = ()
     thumbnails: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

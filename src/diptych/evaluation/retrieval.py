@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from diptych.evaluation.dataset import Caption, Dataset
+from diptych.evaluation.dataset import Caption, Dataset, as_queries
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import calibration, ranking
 from diptych.evaluation.metrics.sums import mean_of_means
@@ -158,7 +158,7 @@ def _languages(data: Dataset, config: RetrievalConfig) -> list[_Language]:
     check_languages(data, config.languages or ())
     found = []
     for name in config.languages or data.languages:
-        captions = [caption for caption in data.captions if caption.language == name]
+        captions = as_queries([caption for caption in data.captions if caption.language == name])
         pictures = np.array(sorted({picture for caption in captions for picture in caption.pictures}), np.int64)
         pairs = [(at, picture) for at, caption in enumerate(captions) for picture in caption.pictures]
         at, picture = np.array(pairs, np.int64).T

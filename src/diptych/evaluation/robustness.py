@@ -19,6 +19,7 @@ from diptych.core.types import Picture
 from diptych.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from diptych.data.draws import generator
 from diptych.data.typos import misspell, paraphrases
+from diptych.evaluation.dataset import as_queries
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import classification, ranking
 from diptych.evaluation.metrics.sums import ratio
@@ -124,7 +125,7 @@ def queries(embedded: Embedded, config: QueriesConfig) -> Outcome:
     language = config.language
     if language is None:
         language = next((known for known in data.languages if known.partition("-")[0] == "en"), *data.languages[:1])
-    captions = [caption for caption in data.captions if caption.language == language]
+    captions = as_queries([caption for caption in data.captions if caption.language == language])
     if not captions:
         raise ValueError(f"{data.name} has no captions in {language!r}; it has "
                          f"{', '.join(map(repr, data.languages)) or 'none'}")
@@ -172,15 +173,16 @@ class _Truth:
             return cls(texts=class_vectors(embedded, prompts(data, config)), chance=1 / len(data.classes),
                        first=np.array([number[label] for label in labels]), true=())
         said: dict[int, set[int]] = {int(picture): set() for picture in chosen}
-        for at, caption in enumerate(data.captions):
+        captions = as_queries(data.captions)
+        for at, caption in enumerate(captions):
             for picture in caption.pictures:
                 if picture in said:
                     said[picture].add(at)
         if not all(said.values()):
             return None
         true = [frozenset(said[int(picture)]) for picture in chosen]
-        return cls(texts=embedded.texts([caption.text for caption in data.captions]), first=None, true=true,
-                   chance=float(np.mean([len(one) for one in true])) / len(data.captions))
+        return cls(texts=embedded.texts([caption.text for caption in captions]), first=None, true=true,
+                   chance=float(np.mean([len(one) for one in true])) / len(captions))
 
     def right(self, vectors: Float[np.ndarray, "pictures dim"]) -> Float[np.ndarray, " pictures"]:
         """1 where the nearest text is right; a tie is wrong."""

@@ -2,7 +2,8 @@
 
 What is read is what training reads (`data.shards`). Columns play their parts by name, and an argument says otherwise:
 
-- class: `label`, `class`, `category`, a WebDataset's `.cls` member (with `classnames.txt` beside the shards), or the
+- class: `label`, `class`, `category`, a WebDataset's `.cls` member (with `classnames.txt` beside the shards, see
+  `exports`), or the
   folder a picture lies in; several in `labels` or `tags`, as a JSON list or "sea|boat"; `classes` reads what else is
   said of them
 - captions: `caption`, `captions`, `text`, `title`; `caption_de` for those in German, or a column `language`
@@ -26,8 +27,10 @@ from diptych.core.files import sha256_bytes
 from diptych.core.types import Scalar
 from diptych.data.records import Record, Shard
 from diptych.data.shards import open_shards
+from diptych.data.tars import TarShard
 from diptych.evaluation.classes import with_texts
 from diptych.evaluation.dataset import Caption, Dataset
+from diptych.evaluation.exports import Beside, beside
 
 LABELS = ("label", "class", "category", "class_name", "labels", "tags")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -63,24 +66,41 @@ class _Row:
     columns: Mapping[str, str]
 
 
-def open_dataset(path: str | Path, columns: Columns | None = None) -> Dataset:
+def open_dataset(
+    path: str | Path, columns: Columns | None = None, *, name: str | None = None, merge: bool = True
+) -> Dataset:
     """The data set behind a path or a pattern of paths. Every picture's bytes are read once, and none is decoded.
+    `name` and `merge` as in `dataset_of`.
 
     SourceError when there is no picture; ValueError for a column that is not there, for ids that occur twice, and for
     captions that are all empty.
     """
-    columns = columns or Columns()
-    shards = open_shards(path)
-    names = _classnames(path)
-    rows, skipped = _rows(shards, columns, names)
+    found, shards = beside(path), open_shards(path)
+    if found.lines:
+        shards = [replace(shard, lines=True) if isinstance(shard, TarShard) else shard for shard in shards]
+    return with_texts(dataset_of(name or str(path), shards, columns, found, merge), path)
+
+
+def dataset_of(
+    name: str, shards: Sequence[Shard], columns: Columns | None = None, found: Beside | None = None, merge: bool = True
+) -> Dataset:
+    """The data set in these shards. Without `merge` every record is a picture of its own, as published figures count
+    them; with it, records of the same bytes, class and part are one. Errors are those of `open_dataset`."""
+    columns, found = columns or Columns(), found or Beside()
+    rows, skipped = _rows(shards, columns, found.labels)
     if not rows:
         said = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
-        raise SourceError(f"{path} has no picture that can be read{said}")
-    _check_columns(path, columns, rows)
-    rows, merged = _merged(rows)
+        raise SourceError(f"{name} has no picture that can be read{said}")
+    _check_columns(name, columns, rows)
+    rows, texts = _merged(rows, merge)
     if all(not row.label for row in rows) and not any(row.captions for row in rows):
         rows = _labelled_by_folder(rows)
-    return with_texts(_dataset(str(path), shards, rows, merged, skipped), path)
+    data = _dataset(name, shards, rows, texts, skipped)
+    if found.labels and set(data.classes) <= {*found.labels}:  # all of them can be answered, pictured or not
+        data = replace(data, classes=found.labels)
+    if found.names:
+        data = replace(data, names={**data.names, "": dict(found.names)})
+    return replace(data, templates=found.templates)
 
 
 def _rows(
@@ -152,27 +172,28 @@ def _texts(value: Scalar | None) -> list[str]:
     return [t for t in (str(x).strip() for x in (many if isinstance(many, list) else [many])) if t]
 
 
-def _check_columns(path: str | Path, columns: Columns, rows: Sequence[_Row]) -> None:
+def _check_columns(name: str, columns: Columns, rows: Sequence[_Row]) -> None:
     """What was asked for by name has to be there."""
     there = sorted({name for row in rows for name in row.columns})
     filled = {"label": any(r.label for r in rows), "caption": any(r.captions for r in rows),
               "split": any(r.split for r in rows),
               "language": any(language for r in rows for _, language in r.captions)}
     for part, found in filled.items():
-        name = getattr(columns, part)
-        if name is not None and not found:
-            raise ValueError(f"{path} has no values in column {name!r} for the {part}; its columns are "
+        column = getattr(columns, part)
+        if column is not None and not found:
+            raise ValueError(f"{name} has no values in column {column!r} for the {part}; its columns are "
                              f"{', '.join(there) or 'none'}")
 
 
-def _merged(rows: Sequence[_Row]) -> tuple[list[_Row], list[tuple[tuple[str, str], ...]]]:
-    """One row for each picture, class and part; and, for each, what all its rows say: (language, text)."""
-    seen: dict[tuple[str, str, str], int] = {}
+def _merged(rows: Sequence[_Row], merge: bool) -> tuple[list[_Row], list[tuple[tuple[str, str], ...]]]:
+    """One row for each picture, class and part (all of them without `merge`); and, for each, what all its rows say:
+    (language, text)."""
+    seen: dict[object, int] = {}
     kept: list[_Row] = []
     said: list[dict[tuple[str, str], None]] = []
     ids: set[str] = set()
     for row in rows:
-        at = seen.setdefault((row.sha256, row.label, row.split), len(kept))
+        at = seen.setdefault((row.sha256, row.label, row.split) if merge else len(kept), len(kept))
         if at == len(kept):
             if row.id in ids:
                 raise ValueError(f"two pictures, or one with two classes, have the id {row.id!r}; give each row an id "
@@ -235,15 +256,6 @@ def _tags(label: str) -> tuple[str, ...]:
     """The classes in a label: a JSON list of them, or parted by "|"; a plain one is one."""
     several = _texts(label) if label.startswith("[") else label.split("|")
     return tuple(dict.fromkeys(tag for one in several if (tag := one.strip())))
-
-
-def _classnames(path: str | Path) -> list[str]:
-    """The class names beside WebDataset shards, one a line, as CLIP_benchmark lays them out."""
-    if "://" in str(path):
-        return []
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    found = next((p for p in (folder / "classnames.txt", folder.parent / "classnames.txt") if p.is_file()), None)
-    return found.read_text(encoding="utf-8").splitlines() if found else []
 
 
 def _root(names: Sequence[str]) -> str:

@@ -58,6 +58,11 @@ def column_of(data: Dataset, name: str) -> Sequence[str]:
     return data.columns[name]
 
 
+def tested_part(data: Dataset) -> str | None:
+    """The part that pictures are tested of: "test", else "val"; None where the data name neither, and all are."""
+    return next((part for part in ("test", "val") if part in data.columns.get(COLUMN, ())), None)
+
+
 def sides(data: Dataset, column: str) -> tuple[list[int], list[int], list[int]]:
     """The pictures of training, validation and test, as the column has them; "val" is the test where no part is named
     so. ValueError for other names than `PARTS` and ""."""

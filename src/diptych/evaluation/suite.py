@@ -7,6 +7,7 @@ do with the data is left out with its reason; what cannot be read is skipped and
 import contextlib
 import datetime
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,8 @@ import numpy as np
 
 from diptych.core import telemetry
 from diptych.core.types import Embedder
-from diptych.evaluation import compositional, efficiency, fairness, probes, retrieval, robustness, zero_shot
+from diptych.evaluation import captioning, compositional, efficiency, fairness, probes, retrieval, robustness, zero_shot
+from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.domains import DomainsConfig, domains
@@ -40,21 +42,23 @@ from diptych.evaluation.views import views
 from diptych.evaluation.zero_shot import ZeroShotConfig
 
 HEADLINES = (("text_to_image", "mean_hit@1"), ("text_to_image", "hit@1"), ("zero_shot", "acc@1"),
-             ("multi_label", "mean_average_precision"),
-             ("hard_negatives", "true_over_negative"), ("linear_probe", "acc@1"), ("corruptions", "cosine"))
-"""By which models are ranked: the first that the data allow."""
+             ("multi_label", "mean_average_precision"), ("hard_negatives", "true_over_negative"),
+             ("linear_probe", "acc@1"), ("corruptions", "cosine"),
+             ("captioning", "cider"))
+"""By which models are ranked: the first that all of them have, else the first that one has."""
 
 DECIDING = frozenset({
     "mean_hit@1", "hit@1", "ndcg@10", "acc@1", "mean_per_class_recall", "true_over_negative", "group", "right",
     "mean_acc@1", "mean_average_precision", "auroc", "out_of_domain",
     "retention", "typo_retention", "paraphrase_retention", "ece", "max_skew@100", "representation_bias",
-    "association_bias"})
+    "association_bias", "cider"})
 """The figures that are tested between models. Each one more makes all of them harder to tell apart."""
 
 GROUPED = ("zero_shot", "image_to_text")
 """Tasks whose samples are pictures and can be told by groups of them."""
 
-PACKAGES = ("diptych", "torch", "numpy", "pillow", "tokenizers", "scikit-learn", "openvino", "onnxruntime")
+PACKAGES = ("diptych", "torch", "numpy", "pillow", "tokenizers", "scikit-learn", "sacrebleu", "openvino",
+            "onnxruntime")
 _SAMPLE = 64
 """Pictures and texts that speed is measured with."""
 
@@ -79,6 +83,7 @@ class Suite:
     skew: SkewConfig | None = None
     bias: BiasConfig | None = None
     duplicates: DuplicatesConfig | None = None
+    captioning: CaptioningConfig | None = None
     groups: tuple[str, ...] = ()
     efficiency: EfficiencyConfig | None = None
     draws: int = 1000
@@ -114,27 +119,15 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     names = [entrant.embedder.spec.name for entrant in entrants]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"models are told apart by their names, got {', '.join(names) or 'none'}")
-    _check(suite, whole)
+    _check(suite, whole, entrants)
     phase = telemetry.Phases()
     with phase("embedding"):
         made = [embed_dataset(entrant.embedder, whole, entrant.runtime) for entrant in entrants]
         data, kept = without(whole, {number: reason for one in made for number, reason in one.broken.items()})
         given = {name: embedded(entrant.embedder, data, one.vectors[kept], entrant.runtime, entrant.looks)
                  for name, entrant, one in zip(names, entrants, made, strict=True)}
-    outcomes: dict[str, dict[str, Outcome]] = {}
     templates: list[Template] = []
-    left_out: dict[str, str] = {}
-    for task, run in _tasks(suite):
-        with phase(task):
-            try:
-                done = {name: run(one) for name, one in given.items()}
-            except ValueError as error:
-                left_out[task] = str(error)
-                telemetry.notice(f"{task} is left out: {error}")
-                continue
-            for name, found in done.items():
-                for outcome in found:
-                    outcomes.setdefault(outcome.task, {})[name] = outcome
+    outcomes, left_out = _outcomes(suite, given, phase)
     for task, column in [(task, column) for task in GROUPED for column in suite.groups if task in outcomes]:
         try:
             config = WorstGroupConfig(column=column)
@@ -158,9 +151,11 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     with phase("cost"):
         costs = _costs(suite.efficiency, entrants, data, given, suite.seed) if suite.efficiency else ()
     with phase("views"):
-        seen = views(data, outcomes.get("text_to_image", {}), outcomes.get("zero_shot", {}), suite.seed)
-    there = {(figure.task, figure.name) for figure in figures if not figure.slice}
-    headline = next((one for one in HEADLINES if one in there), min(there))
+        seen = views(data, outcomes.get("text_to_image", {}), outcomes.get("zero_shot", {}),
+                     outcomes.get("captioning", {}), suite.seed)
+    there = Counter((figure.task, figure.name) for figure in figures if not figure.slice)
+    known = [*([data.headline] if data.headline else ()), *HEADLINES, *sorted(there)]
+    headline = next(one for least in (len(entrants), 1) for one in known if there[one] >= least)
     sentences = verdict(headline, figures, differences, costs)
     return Evaluated(outcomes=outcomes, comparison=Comparison(
         provenance=_provenance(suite, phase, left_out, hardware), headline=headline, sentences=sentences,
@@ -169,10 +164,12 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         costs=tuple(costs), views=replace(seen, templates=tuple(templates))))
 
 
-def _check(suite: Suite, data: Dataset) -> None:
+def _check(suite: Suite, data: Dataset, entrants: Sequence[Entrant]) -> None:
     """What would end all the work is told before it."""
     if suite.linear_probe or suite.few_shot or suite.domains:
         probes.require()
+    if suite.captioning and any(entrant.looks.describe for entrant in entrants):
+        captioning.require()
     for group in suite.groups:
         column_of(data, group)
     if suite.domains and suite.domains.column:
@@ -190,6 +187,36 @@ def _nothing(suite: Suite, data: Dataset, left_out: Mapping[str, str]) -> str:
                 "into a folder for each class")
     return (f"{data.name} allows no task of the suite {suite.name!r}: "
             f"{'; '.join(f'{task}: {why}' for task, why in left_out.items())}")
+
+
+def _outcomes(
+    suite: Suite, given: Mapping[str, Embedded], phase: telemetry.Phases
+) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
+    """What every task found, by task and model, and what is left out, with the reason."""
+    outcomes: dict[str, dict[str, Outcome]] = {}
+    left_out: dict[str, str] = {}
+    for task, run in _tasks(suite):
+        why: dict[str, str] = {}
+        with phase(task):
+            for name, one in given.items():
+                try:
+                    for outcome in run(one):
+                        outcomes.setdefault(outcome.task, {})[name] = outcome
+                except ValueError as error:
+                    why[name] = str(error)
+        told = _told(task, why, len(given))
+        left_out |= told
+        for what, reason in told.items():
+            telemetry.notice(f"{what} is left out: {reason}")
+    return outcomes, left_out
+
+
+def _told(task: str, why: Mapping[str, str], models: int) -> dict[str, str]:
+    """What is left out: the task, where the data are why, which every model says in the same words; else the task for
+    those models that cannot do it."""
+    if len(why) == models and len(set(why.values())) == 1:
+        return {task: next(iter(why.values()))}
+    return {f"{task} ({model})": reason for model, reason in why.items()}
 
 
 def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:
@@ -215,6 +242,8 @@ def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Ou
         yield "corruptions", lambda one: [robustness.corruptions(one, j)]
     if (k := s.duplicates) is not None:
         yield "duplicates", lambda one: [duplicates(one, k)]
+    if (p := s.captioning) is not None:
+        yield "captioning", lambda one: [captioning.captioning(one, p)]
 
 
 def _text_tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:

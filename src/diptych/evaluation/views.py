@@ -15,11 +15,13 @@ from diptych.data.draws import uniform
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.metrics import calibration
 from diptych.evaluation.outcome import Outcome
-from diptych.evaluation.result import Bin, Cell, Confusion, Curve, Found, Grid, Views
+from diptych.evaluation.result import Bin, Cell, Confusion, Curve, Described, Found, Grid, Views
 from diptych.inputs.image import decode
 
 GRIDS = 60
 """Queries that are shown: those where models differ most, and as many that nobody answers or that were drawn."""
+CAPTIONS = 24
+"""Described pictures that are shown: those where models differ most, those that all describe worst, others."""
 CELLS = 60
 """Confused pairs of classes whose pictures are shown, of each model."""
 PICTURES = 6
@@ -29,16 +31,20 @@ SIDE = 96
 
 
 def views(
-    data: Dataset, retrieved: Mapping[str, Outcome], classified: Mapping[str, Outcome], seed: int = 0
+    data: Dataset, retrieved: Mapping[str, Outcome], classified: Mapping[str, Outcome],
+    described: Mapping[str, Outcome], seed: int = 0,
 ) -> Views:
-    """Everything but templates, from the outcomes of text_to_image and of zero_shot by model."""
+    """Everything but templates, from the outcomes of text_to_image, of zero_shot and of captioning by model."""
     grids_ = grids(retrieved, seed) if retrieved else ()
     confusions = tuple(confusion(model, outcome, data.classes) for model, outcome in classified.items())
     shown = {found.id for grid in grids_ for row in grid.found.values() for found in row}
     shown |= {id_ for grid in grids_ for id_ in grid.expected[:1]}
     shown |= {id_ for one in confusions for cell in one.cells for id_ in cell.ids}
+    captions_ = captions(described, seed) if described else ()
+    shown |= {one.id for one in captions_}
     curves = [curve(model, outcome) for group in (classified, retrieved) for model, outcome in group.items()]
-    return Views(grids=grids_, confusions=confusions, curves=tuple(curves), thumbnails=thumbnails(data, shown))
+    return Views(grids=grids_, confusions=confusions, curves=tuple(curves), captions=captions_,
+                 thumbnails=thumbnails(data, shown))
 
 
 def grids(retrieved: Mapping[str, Outcome], seed: int = 0) -> tuple[Grid, ...]:
@@ -62,6 +68,21 @@ def grids(retrieved: Mapping[str, Outcome], seed: int = 0) -> tuple[Grid, ...]:
                    for model, outcome in retrieved.items()},
             rank={model: int(outcome.details["rank"][at]) for model, outcome in retrieved.items()}))
     return tuple(found)
+
+
+def captions(described: Mapping[str, Outcome], seed: int = 0) -> tuple[Described, ...]:
+    """Pictures with what models say of them: a third where their CIDEr differs most, a third where the best of them is
+    worst, and a third drawn from all."""
+    first, third = next(iter(described.values())), CAPTIONS // 3
+    scores = np.array([outcome.values["cider"] for outcome in described.values()])
+    drawn = np.argsort([uniform(seed, "caption", id_) for id_ in first.ids], kind="stable")
+    apart = np.argsort(scores.min(axis=0) - scores.max(axis=0), kind="stable")[: third if len(scores) > 1 else 0]
+    worst = drawn[np.argsort(scores.max(axis=0)[drawn], kind="stable")][:third]
+    chosen = list(dict.fromkeys([*apart.tolist(), *worst.tolist(), *drawn.tolist()]))[:CAPTIONS]
+    return tuple(Described(
+        id=first.ids[int(at)], references=tuple(first.details["references"][at]),
+        said={model: str(outcome.details["said"][at]) for model, outcome in described.items()},
+        cider={model: float(outcome.values["cider"][at]) for model, outcome in described.items()}) for at in chosen)
 
 
 def confusion(model: str, outcome: Outcome, classes: Sequence[str]) -> Confusion:

@@ -18,7 +18,7 @@ from diptych.evaluation.metrics import calibration, classification
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.result import Template
 from diptych.evaluation.slices import slices
-from diptych.evaluation.split import COLUMN
+from diptych.evaluation.split import COLUMN, tested_part
 from diptych.evaluation.templates import TEMPLATES, canonical, fill, in_language
 
 TASK, DESCRIBED = "zero_shot", "zero_shot_descriptions"
@@ -164,8 +164,7 @@ def labelled(data: Dataset) -> tuple[Int[np.ndarray, " pictures"], Int[np.ndarra
 
 def tested(data: Dataset) -> list[int]:
     """The pictures of the part "test", or "val" where no other is there; all where the data name no parts."""
-    parts = data.columns.get(COLUMN, ())
-    part = "test" if "test" in parts else "val" if "val" in parts else None
+    part, parts = tested_part(data), data.columns.get(COLUMN, ())
     return [i for i in range(len(data)) if part is None or parts[i] == part]
 
 

@@ -85,14 +85,14 @@ def build(captions: Sequence[Sequence[str]]) -> LexicalIndex:
 
 def document_tokens(text: str) -> list[str]:
     """Tokens to index: words, and of unspaced scripts every character and every pair of neighbours."""
-    return [token for run in _runs(text)
-            for token in ((*run, *_bigrams(run)) if _is_unspaced(run) and len(run) > 1 else (run,))]
+    return [token for run in runs(fold(text))
+            for token in ((*run, *_bigrams(run)) if is_unspaced(run) and len(run) > 1 else (run,))]
 
 
 def query_tokens(text: str) -> list[str]:
     """Tokens to look for: words, and of unspaced scripts the pairs of neighbours, or a character that stands alone."""
-    return [token for run in _runs(text)
-            for token in (_bigrams(run) if _is_unspaced(run) and len(run) > 1 else (run,))]
+    return [token for run in runs(fold(text))
+            for token in (_bigrams(run) if is_unspaced(run) and len(run) > 1 else (run,))]
 
 
 def fold(text: str) -> str:
@@ -101,15 +101,17 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", stripped).casefold()
 
 
-def _runs(text: str) -> list[str]:
-    return _word_pattern().findall(fold(text))
+def runs(text: str) -> list[str]:
+    """Words, and runs of scripts without spaces, as they are in the text; no punctuation."""
+    return _word_pattern().findall(text)
 
 
 def _bigrams(run: str) -> list[str]:
     return [run[i:i + 2] for i in range(len(run) - 1)]
 
 
-def _is_unspaced(run: str) -> bool:
+def is_unspaced(run: str) -> bool:
+    """Whether a run is of a script without spaces."""
     return _unspaced_pattern().match(run) is not None
 
 

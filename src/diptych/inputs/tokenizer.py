@@ -89,6 +89,19 @@ class Tokenizer:
             row[: len(ids)] = ids
         return out
 
+    def decode(self, ids: Int[np.ndarray, "n length"]) -> list[str]:
+        """What rows of ids say, each up to its first end token, without begin and padding. Of a text that was not cut
+        it is the cleaned text, where the file's decoder is exact (CLIP's puts a space before punctuation). ValueError
+        for a SentencePiece model."""
+        policy, backend = self.policy, self.backend
+        ends = (row.index(policy.eos_id) if policy.eos_id in row else len(row) for row in ids.tolist())
+        said = [[i for i in row[:end] if i not in (policy.pad_id, policy.bos_id)]
+                for row, end in zip(ids.tolist(), ends, strict=True)]
+        # bytes are special tokens of a vocabulary that is trained here: skipping those would lose letters
+        texts = backend.decode_batch(said, skip_special_tokens=False)
+        end_of_word = getattr(backend.model, "end_of_word_suffix", None)
+        return [(text.replace(end_of_word, " ") if end_of_word else text).strip() for text in texts]
+
 
 def train_bpe(texts: Iterable[str], vocab_size: int, alphabet: int, cleaning: Cleaning = "nfkc_lower") -> Backend:
     """A byte-pair tokenizer with byte fallback, so that no script is ever unknown. Deterministic for given texts.

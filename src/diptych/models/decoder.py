@@ -1,4 +1,5 @@
-"""The captioner: a text decoder that reads a picture's un-pooled tokens. It trains the tower, and is not kept with it.
+"""The captioner: a text decoder that reads a picture's un-pooled tokens. It trains the tower, and is kept beside it
+(`checkpoints/captioner.py`).
 
 arXiv 2306.07915 (CapPa: causal and parallel prediction), 2403.19596 (LocCa: boxes as text), 2502.14786 §2.2 (SigLIP 2:
 the text encoder's shape with half its layers, and cross-attention). Beam search and sampling are not here.

@@ -6,6 +6,7 @@ corruption at every severity, more pictures and few-shot probes.
 
 from collections.abc import Callable
 
+from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.domains import DomainsConfig
 from diptych.evaluation.duplicates import DuplicatesConfig
@@ -34,6 +35,7 @@ def standard() -> Suite:
         zero_shot_languages=MultilingualConfig(), matching=MatchingConfig(), neighbours=NeighboursConfig(),
         linear_probe=LinearProbeConfig(), domains=DomainsConfig(), skew=SkewConfig(), bias=BiasConfig(),
         queries=QueriesConfig(), corruptions=CorruptionsConfig(), duplicates=DuplicatesConfig(),
+        captioning=CaptioningConfig(),
         efficiency=EfficiencyConfig(rounds=10, budget_s=60.0))
 
 
@@ -46,6 +48,7 @@ def full() -> Suite:
         domains=DomainsConfig(), few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(),
         queries=QueriesConfig(queries=5000),
         corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),
+        captioning=CaptioningConfig(pictures=5000),
         efficiency=EfficiencyConfig(), draws=2000)
 
 

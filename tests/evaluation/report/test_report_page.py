@@ -19,7 +19,7 @@ from diptych.evaluation.report.record import from_json, to_json
 from diptych.evaluation.report.sections.cost import per_million
 from diptych.evaluation.report.sections.pictures import payload
 from diptych.evaluation.report.sections.quality import is_fairness
-from diptych.evaluation.result import Cell, Confusion, Grid, Template, Views
+from diptych.evaluation.result import Cell, Confusion, Described, Grid, Template, Views
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
@@ -75,7 +75,9 @@ def hostile():
     confusion = Confusion(model=HOSTILE, classes=(HOSTILE, "b"),
                           cells=(Cell(true=HOSTILE, predicted="b", count=1, ids=(HOSTILE,)),))
     grid = replace(whole.views.grids[0], query=HOSTILE, language=HOSTILE, expected=(HOSTILE,))
+    described = Described(id=HOSTILE, references=(HOSTILE,), said={HOSTILE: HOSTILE}, cider={HOSTILE: 1.0})
     views = Views(grids=(grid, *whole.views.grids[1:]), confusions=(confusion,), thumbnails={HOSTILE: HOSTILE},
+                  captions=(described,),
                   curves=renamed(whole.views.curves, model=model),
                   templates=(Template(model=HOSTILE, template=HOSTILE, figure="acc@1", value=0.5),))
     provenance = replace(whole.provenance, suite=HOSTILE, hardware=HOSTILE, versions={HOSTILE: HOSTILE},
@@ -117,6 +119,7 @@ def test_what_comes_from_data_is_text():
     data = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', attacked)[0])
     assert data["grids"][0]["query"] == HOSTILE and HOSTILE in [id_ for id_, _ in data["pictures"]]
     assert data["confusions"][0]["classes"][0] == HOSTILE
+    assert data["captions"][0]["references"] == [HOSTILE] and [HOSTILE, 1.0] in data["captions"][0]["said"]
     assert "".join(document.texts["title"]).startswith(HOSTILE)
 
 
@@ -185,6 +188,15 @@ def test_a_grid_that_a_model_did_not_answer():
     grid = Grid(query="q", language="", expected=(), found={}, rank={})
     data = payload(replace(whole, views=Views(grids=(grid,))))
     assert data["grids"][0]["rank"] == [None, None, None] and data["grids"][0]["found"] == [[], [], []]
+
+
+def test_captions_alone_are_worth_a_tab_and_a_model_that_says_nothing_has_none():
+    whole = comparison()
+    views = Views(captions=whole.views.captions)
+    said = payload(replace(whole, views=views))["captions"][0]["said"]
+    assert [each is None for each in said] == [False, False, True]
+    made = page(replace(whole, views=views))
+    assert 'id="caption-list"' in made and 'id="grid-list"' not in made and "differ most" in made
 
 
 def test_the_price_of_a_million():

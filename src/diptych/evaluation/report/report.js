@@ -321,6 +321,24 @@ function drawFailures() {
     : h("p", { class: "note" }, "Every right picture came first."));
 }
 
+// ---- captions
+
+const REFERENCES = 5;
+
+function drawCaptions() {
+  const able = data.models.map((_, i) => i).filter((i) => data.captions.some((each) => each.said[i]));
+  const rows = data.captions.map((each) => h("tr", {},
+    h("th", { scope: "row" }, strip([shot(each.picture)], "Picture")),
+    h("td", {}, each.references.slice(0, REFERENCES).map((text) => h("p", { dir: "auto" }, text)),
+      each.references.length > REFERENCES ? h("small", {}, `and ${count(each.references.length - REFERENCES)} more`) : null),
+    able.map((i) => h("td", {}, h("p", { dir: "auto" }, each.said[i][0] || "–"), h("small", {}, each.said[i][1].toFixed(3))))));
+  const head = h("tr", {}, ["Picture", "People"].map((name) => h("th", { scope: "col" }, name)),
+    able.map((i) => h("th", { scope: "col" }, badge(data.models[i], true))));
+  $("caption-list").replaceChildren(h("div", { class: "scroll", role: "group", tabindex: 0, "aria-label": "Captions" },
+    h("table", { class: "captions" }, h("caption", {}, h("span", {}, "The same picture, in people's words and in each model's")),
+      h("thead", {}, head), h("tbody", {}, rows))));
+}
+
 if ($("confusion")) {
   const shown = new Set(data.confusions.map((each) => each.model));
   choices($("confusion-model"), Math.min(...shown));
@@ -348,5 +366,6 @@ if ($("grids")) {
   drawGrids();
   drawFailures();
 }
+if ($("captions")) drawCaptions();
 
 follow();

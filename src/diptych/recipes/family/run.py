@@ -1,8 +1,8 @@
 """Run a recipe: data → stages, each with the weights that it begins with → the model's folder.
 
 Everything is kept in the run folder, so a killed run goes on where it stopped: `recipe.json`, `tokenizer.json`, a
-checkpoint for each stage, `metrics.jsonl`, and at the end `model/`, which opens like any other. Under `torchrun` every
-rank runs this; the first one writes.
+checkpoint for each stage, `metrics.jsonl`, and at the end `model/`, which opens like any other, with the decoder beside
+it that the stage trains. Under `torchrun` every rank runs this; the first one writes.
 """
 
 import dataclasses
@@ -24,13 +24,16 @@ from diptych.core.types import Embedder, EmbedderSpec, Picture
 from diptych.data.learnability import Scored, select_embedded
 from diptych.data.loader import Loader
 from diptych.data.reader import ShardedSource
+from diptych.data.regions import CAPTION
 from diptych.data.shards import open_shards
 from diptych.inputs.image import decode
-from diptych.inputs.tokenizer import Tokenizer
+from diptych.inputs.tokenizer import Tokenizer, TokenizerPolicy
 from diptych.losses.distillation import Affinity
 from diptych.models.checkpoints import folders, loading
+from diptych.models.checkpoints.captioner import drop_captioner, save_captioner
 from diptych.models.checkpoints.native import ModelCard, ModelConfig, save_model
 from diptych.models.config import NaflexConfig
+from diptych.models.decoder import Decoder
 from diptych.models.embedder import TorchEmbedder
 from diptych.models.layers import Block
 from diptych.models.lora import LoraConfig, add_lora, merge_lora
@@ -146,6 +149,16 @@ class _Run:
         towers.load_state_dict({name: tensor.cpu() for name, tensor in state.items()})
         return towers
 
+    def _decoder(self) -> Decoder | None:
+        """The decoder as it is now, if there is one; as `_towers`."""
+        decoder = self.student.decoder
+        if decoder is None or not self.cluster.sharded:
+            return decoder
+        state = parallel.whole_state(decoder)
+        whole = Decoder(decoder.config)
+        whole.load_state_dict({name: tensor.cpu() for name, tensor in state.items()})
+        return whole
+
     def embedder(self, towers: TwoTower) -> TorchEmbedder:
         """The towers with this run's texts and pictures."""
         bias = towers.logit_bias
@@ -157,11 +170,11 @@ class _Run:
         return TorchEmbedder(towers, self.tokenizer, self.preprocessing, spec)
 
     def write(self, target: Path) -> None:
-        """The model, with adapters merged, in our own layout."""
+        """The model, with adapters merged, in our own layout, and its decoder."""
         recipe = self.recipe
         if recipe.lora:
             merge_lora(self.student.towers)
-        towers = self._towers()
+        towers, decoder = self._towers(), self._decoder()
         if not self.cluster.first:
             return
         about = ModelConfig(
@@ -169,7 +182,10 @@ class _Run:
             languages=_languages(recipe), score_kind=recipe.loss or "sigmoid", general=recipe.general)
         card = ModelCard(licence="not stated", calibration=None, scores={},
                          data_sha256=sha256_bytes("\n".join(s.fingerprint for s in self.sources).encode()))
+        drop_captioner(target)  # one of an earlier model never lies beside a new one
         save_model(target, towers, self.tokenizer, about, card)
+        if decoder is not None:
+            save_captioner(target, decoder, self._spoken(decoder), CAPTION)
         write_text(target / "recipe.json", to_json(recipe))
 
     def _backward(self, batch: Batch, step: int) -> Losses:
@@ -228,11 +244,14 @@ class _Run:
     def _collate(self) -> Collate:
         spoken = None
         if self.student.decoder is not None:
-            policy = dataclasses.replace(self.tokenizer.policy, length=self.student.decoder.config.context_length)
-            spoken = Tokenizer(self.tokenizer.vocabulary, policy)
+            spoken = Tokenizer(self.tokenizer.vocabulary, self._spoken(self.student.decoder))
         return Collate(stage=self.stage, tokenizer=self.tokenizer, decoder_tokenizer=spoken,
                        teachers=tuple(loading.open_tokenizer(folders.find(name)) for name in self.companions),
                        mean=self.preprocessing.mean, std=self.preprocessing.std)
+
+    def _spoken(self, decoder: Decoder) -> TokenizerPolicy:
+        """How the decoder's texts are cut: as the model's, at its own length."""
+        return dataclasses.replace(self.tokenizer.policy, length=decoder.config.context_length)
 
     def _identity(self) -> str:
         parts = [to_json(_until(self.recipe, self.stage)), to_json(self.tokenizer.policy)]

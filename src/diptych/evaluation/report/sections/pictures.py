@@ -1,22 +1,22 @@
-"""Pictures: what was taken for what, and what each model found for the same query. The browser draws them from the
-page's data, because one picture stands in many places; here is the frame."""
+"""Pictures: what was taken for what, what each model found for the same query, and what it says of a picture. The
+browser draws them from the page's data, because one picture stands in many places; here is the frame."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from diptych.evaluation.report.looks import looks
 from diptych.evaluation.report.markup import Html, content, h
-from diptych.evaluation.result import Comparison, Confusion, Grid
+from diptych.evaluation.result import Comparison, Confusion, Described, Grid
 
 
 def section(comparison: Comparison) -> Html | None:
-    """None without confusions and grids."""
+    """None without confusions, grids and captions."""
     views = comparison.views
-    if not views.confusions and not views.grids:
+    if not views.confusions and not views.grids and not views.captions:
         return None
     note = "The pictures of this tab need JavaScript; their numbers are in comparison.json."
     return content(h("p", note, class_="scriptless"), _confusions(comparison) if views.confusions else None,
-                   _grids(comparison) if views.grids else None)
+                   _grids(comparison) if views.grids else None, _captions(comparison) if views.captions else None)
 
 
 def payload(comparison: Comparison) -> dict[str, Any]:
@@ -26,9 +26,10 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     number: dict[str, int] = {}
     confusions = [_confusion(each, list(all_looks), number) for each in views.confusions]
     grids = [_grid(grid, list(all_looks), number) for grid in views.grids]
+    captions = [_caption(each, list(all_looks), number) for each in views.captions]
     return {"models": [{"name": look.name, "letter": look.letter, "tone": look.tone} for look in all_looks.values()],
             "confusions": sorted(confusions, key=lambda each: each["model"]), "grids": grids,
-            "pictures": [[id_, views.thumbnails.get(id_)] for id_ in number]}
+            "captions": captions, "pictures": [[id_, views.thumbnails.get(id_)] for id_ in number]}
 
 
 def _confusion(confusion: Confusion, models: list[str], number: dict[str, int]) -> dict[str, Any]:
@@ -43,6 +44,12 @@ def _grid(grid: Grid, models: list[str], number: dict[str, int]) -> dict[str, An
              for name in models]
     return {"query": grid.query, "language": grid.language, "expected": _numbers(grid.expected, number),
             "found": found, "rank": [grid.rank.get(name) for name in models]}
+
+
+def _caption(described: Described, models: list[str], number: dict[str, int]) -> dict[str, Any]:
+    said = [[described.said[name], round(described.cider[name], 3)] if name in described.said else None
+            for name in models]
+    return {"picture": _numbers([described.id], number)[0], "references": described.references, "said": said}
 
 
 def _numbers(ids: Iterable[str], number: dict[str, int]) -> list[int]:
@@ -76,6 +83,16 @@ def _grids(comparison: Comparison) -> Html:
         h("p", id="grid-count", class_="note", role="status"), h("div", id="grid-list"),
         h("h3", "Worst failures", id="failures"),
         h("div", _choice("failure-model", "Model"), class_="controls"), h("div", id="failure-list"))
+
+
+def _captions(comparison: Comparison) -> Html:
+    alone = all(len(each.said) == 1 for each in comparison.views.captions)
+    first = "What is described worst comes first" if alone else (
+        "Where models differ most comes first, then what all of them describe worst")
+    return content(
+        h("h3", "In words", id="captions"),
+        h("p", f"{first}; the rest is drawn. The number is the picture's CIDEr.", class_="note"),
+        h("div", id="caption-list"))
 
 
 def _choice(id_: str, label: str) -> Html:

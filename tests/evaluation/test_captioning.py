@@ -1,0 +1,107 @@
+"""What models say of pictures: the figures are the libraries', a parrot scores nothing, who cannot speak is told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import BLEU
+from worlds import dataset, embedded
+
+from diptych.core.errors import DiptychError
+from diptych.evaluation import captioning as module
+from diptych.evaluation.captioning import CaptioningConfig, captioning, words
+from diptych.evaluation.dataset import Caption
+from diptych.evaluation.embedded import Looks
+from diptych.evaluation.intervals import figures_of
+from diptych.evaluation.significance import difference
+from diptych.evaluation.views import captions as shown
+
+THINGS = ("cat", "dog", "boat", "tree", "house", "heart")
+PLACES = ("on the green grass", "under a blue sky", "in an old town", "near the wide sea", "at night")
+TRUTH = [(f"a {thing} {place}", f"one small {thing} seen {place}") for thing in THINGS for place in PLACES]
+CONFIG = CaptioningConfig()
+
+
+def world(truth=TRUTH, language="en", more=(), **changes):
+    said = [Caption(text=text, language=language, pictures=(number,)) for number, own in enumerate(truth)
+            for text in own]
+    return replace(dataset([""] * len(truth), captions=[*said, *more]), **changes)
+
+
+def model(say, data=None):
+    """One that says `say(number)` of each picture."""
+    data = data or world()
+    made = embedded(data, np.eye(len(data)))
+    return replace(made, decode=lambda number: number, looks=Looks(describe=lambda some: [say(i) for i in some]))
+
+
+def test_who_says_the_truth_is_best_and_the_figures_are_the_librarys():
+    found = captioning(model(lambda i: TRUTH[i][0].upper() + "!"), CONFIG)
+    assert found.figure("rouge_l") == found.figure("bleu@4") == 1 and found.figure("cider") > 5
+    assert found.details["nearest"] == [own[0] for own in TRUTH] and found.details["references"][3] == list(TRUTH[3])
+    half = [own[0] if i % 2 else "a thing on the green grass of today" for i, own in enumerate(TRUTH)]
+    found = captioning(model(half.__getitem__), CONFIG)
+    library = BLEU(tokenize="none", smooth_method="none").corpus_score(half, list(zip(*TRUTH, strict=True)))
+    assert found.figure("bleu@4") == pytest.approx(library.score / 100, rel=1e-12) and 0 < library.score < 100
+    weights = np.array([0.0, 2.0] * 15)
+    assert found.figure("bleu@4", weights) == pytest.approx(1)  # of what was drawn alone
+    assert np.isnan(found.figure("bleu@4", 0 * weights))
+
+
+def test_a_parrot_scores_nothing_and_is_told_from_who_knows():
+    parrot, knows = (captioning(model(say), CONFIG) for say in (lambda _: "a photo of a thing", lambda i: TRUTH[i][1]))
+    assert parrot.figure("cider") < 0.05 and parrot.figure("bleu@4") == 0
+    told = difference(knows, parrot, "cider", models=("knows", "parrot"), draws=200)
+    assert told.verdict == "better" and told.p < 0.001
+    figures = {figure.name: figure for figure in figures_of(knows, "knows", draws=200)}
+    assert list(figures) == ["cider", "rouge_l", "bleu@4"]  # a report shows the first
+    assert figures["bleu@4"].low <= figures["bleu@4"].value <= figures["bleu@4"].high
+    for name, figure in figures.items():  # what another picture's caption reaches
+        assert 0 < figure.chance < figure.value, name
+
+
+def test_silence_is_worth_nothing():
+    found = captioning(model(lambda _: ""), CONFIG)
+    assert [found.figure(name) for name in found.names] == [0, 0, 0]
+
+
+def test_pictures_are_drawn_by_seed_and_are_those_of_the_test_part():
+    truth = [own[0] for own in TRUTH]
+    one, same, other = (captioning(model(truth.__getitem__), CaptioningConfig(pictures=7, seed=seed)).ids
+                        for seed in (0, 0, 1))
+    assert one == same != other and len(one) == 7
+    split = world(columns={"split": ("train", "test") * 15})
+    assert captioning(model(truth.__getitem__, split), CONFIG).ids == [f"p{i}" for i in range(1, 30, 2)]
+
+
+def test_captions_are_of_one_language():
+    german = [Caption(text="ein Boot", language="de", pictures=(4,)), Caption(text="...", language="en", pictures=(2,))]
+    data = world(more=german)
+    assert captioning(model(str, data), CaptioningConfig()).details["references"] == [list(own) for own in TRUTH]
+    with pytest.raises(ValueError, match=r"1 pictures with a caption in 'de'; its captions are in 'de', 'en' \(capt"):
+        captioning(model(str, data), CaptioningConfig(language="de"))
+    assert len(captioning(model(str, world(language="")), CONFIG).ids) == len(TRUTH)  # nobody says which
+
+
+def test_a_model_without_a_decoder_is_told_so_and_so_is_a_missing_package(monkeypatch):
+    with pytest.raises(ValueError, match="the model has no decoder that writes captions"):
+        captioning(embedded(world(), np.eye(len(TRUTH))), CONFIG)
+    module.require()
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(DiptychError, match=r"pip install 'diptych\[evaluate\]'"):
+        module.require()
+
+
+def test_words_of_any_script():
+    assert words("A man's T-shirt, 2 DOGS!") == ["a", "man", "s", "t", "shirt", "2", "dogs"]
+    assert words("赤いりんご。") == list("赤いりんご") and words("लाल सेब") == ["लाल", "सेब"] and words("…!") == []
+
+
+def test_the_report_shows_where_models_differ_and_what_all_describe_worst():
+    good, bad = (captioning(model(say), CONFIG) for say in (
+        lambda i: "nothing" if i == 9 else TRUTH[i][0], lambda i: TRUTH[i][0] if i == 5 else "nothing"))
+    found = shown({"good": good, "bad": bad})
+    assert len(found) == 24 == len({one.id for one in found})
+    assert found[0].cider["good"] > found[0].cider["bad"] == 0 and found[0].said["bad"] == "nothing"
+    assert "p9" in {one.id for one in found} and found[0].references == TRUTH[int(found[0].id[1:])]
+    assert [one.cider["bad"] for one in shown({"bad": bad})[:8]] == [0] * 8  # alone: the worst come first
