@@ -140,6 +140,12 @@ def _figures():
         add("skew of tone", "max_skew@10", 0.52 - 0.3 * skill, 400, better="lower")
         for group, shift in (("light", 0.0), ("medium", -0.03), ("dark", -0.07)):
             add("zero_shot by tone", "worst_group_acc@1", skill + shift, 400, slice_=f"tone={group}", noise=0.01)
+        for learnt in ("photo", "sketch"):
+            add("domains", f"acc@1_from_{learnt}", skill - 0.1, 300, chance=1 / 4)
+            for tested in ("photo", "sketch"):
+                shift = 0.0 if learnt == tested else -0.2
+                add("domains", f"acc@1_from_{learnt}", skill + shift, 150, slice_=f"domain={tested}", chance=1 / 4)
+        add("domains", "out_of_domain", skill - 0.2, 300, chance=1 / 4)
         figures.append(Figure(model=model, task="dense", name="depth_rmse", value=1.2 - skill, low=math.nan,
                               high=math.nan, count=300, better="lower"))
     whole = {(f.model, f.task, f.name): f for f in figures if not f.slice}

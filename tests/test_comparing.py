@@ -20,7 +20,8 @@ from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import QueriesConfig
 from diptych.evaluation.served import ServedConfig
 from diptych.evaluation.sets import Columns
-from diptych.evaluation.suite import Entrant, Suite
+from diptych.evaluation.suite import Entrant
+from diptych.evaluation.tasks import Suite
 from diptych.evaluation.zero_shot import ZeroShotConfig
 from diptych.index import jobs
 from diptych.index.contents import read_contents

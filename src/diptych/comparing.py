@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from diptych.evaluation.dataset import Dataset
     from diptych.evaluation.selection import Choice, Needs
     from diptych.evaluation.sets import Columns
-    from diptych.evaluation.suite import Entrant, Evaluated, Suite
+    from diptych.evaluation.suite import Entrant, Evaluated
+    from diptych.evaluation.tasks import Suite
     from diptych.models.checkpoints.folders import Found
     from diptych.models.embedder import TorchEmbedder
 
@@ -24,15 +25,17 @@ LIVE = "collection:"
 def compare(
     models: Sequence[str], on: str | Path, *, suite: "Suite | None" = None, languages: Sequence[str] | None = None,
     columns: "Columns | None" = None, limit: int | None = None, gold: str | Path | None = None,
+    descriptions: str | Path | None = None,
 ) -> "Evaluated":
     """Evaluate models side by side on a folder, a table, shards, a public set by its name ("imagenet1k"), the bundled
     corpus ("pictograms"), or a live collection ("collection:trips") with the queries of `gold`, where the collection's
     own model comes first and `models` are those that might take its place.
 
-    `suite` is `recipes.suites.standard()` by default; `limit` draws so many pictures. ValueError and SourceError say
-    what is wrong with the data, ModelNotFound which model is not here, IndexMismatch that the collection's vectors are
-    not those of its model.
+    `suite` is `recipes.suites.standard()` by default; `limit` draws so many pictures; `descriptions` is a JSON file of
+    what classes look like. ValueError and SourceError say what is wrong with the data, ModelNotFound which model is not
+    here, IndexMismatch that the collection's vectors are not those of its model.
     """
+    from diptych.evaluation.classes import described
     from diptych.evaluation.suite import evaluate
     from diptych.models.choice import machine
     from diptych.recipes.suites import standard
@@ -47,6 +50,8 @@ def compare(
     else:
         scenes = bool(suite.segmentation or suite.depth or suite.grounding)
         data, entrants = _dataset(on, columns, languages, limit, suite.seed, scenes), _entrants(models)
+    if descriptions is not None:
+        data = described(data, descriptions)
     if languages and suite.retrieval is not None:
         suite = replace(suite, retrieval=replace(suite.retrieval, languages=tuple(languages)))
     return evaluate(suite, entrants, data, machine("cpu"))

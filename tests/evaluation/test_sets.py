@@ -158,6 +158,14 @@ def test_the_bundled_corpus_has_something_for_every_task():
     assert toned and not toned & {p for caption in data.captions for p in caption.pictures}
     english = {c.text for c in data.captions if c.language == "en"}
     assert not english & {c.text for c in data.captions if c.language == "de"}
+    named = {name for name in data.columns["name"] if name}
+    assert len(named) > 100 and all(set(data.names[code]) == named for code in ("en", "de"))
+    assert all(own != data.names["en"][name] for name, own in data.names["de"].items())
+    # what training does not see describes no class
+    held_out = {name for name, where in zip(data.columns["name"], data.columns["concept"], strict=True)
+                if name and where == "unseen"}
+    assert set(data.descriptions) == set(data.classes) and held_out
+    assert not held_out & {text for texts in data.descriptions.values() for text in texts}
     with pytest.raises(ValueError, match="no language 'xx'"):
         open_pictograms(["xx"])
 

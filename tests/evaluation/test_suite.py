@@ -24,7 +24,8 @@ from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig
 from diptych.evaluation.segmentation import SegmentationConfig
 from diptych.evaluation.sets import open_dataset
-from diptych.evaluation.suite import Entrant, Suite, evaluate
+from diptych.evaluation.suite import Entrant, evaluate
+from diptych.evaluation.tasks import Suite
 from diptych.evaluation.zero_shot import ZeroShotConfig
 from fakes import COLOURS, ColourEmbedder, ConstantEmbedder, CountingEmbedder
 

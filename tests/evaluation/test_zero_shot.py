@@ -1,5 +1,7 @@
 """Zero-shot classification: the formula, templates, ties, parts, names by language, and mistakes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import recall_score, top_k_accuracy_score
@@ -7,7 +9,15 @@ from sklearn.metrics import recall_score, top_k_accuracy_score
 from coloured import classes
 from diptych.evaluation.sets import open_dataset
 from diptych.evaluation.vectors import embed_dataset, embedded
-from diptych.evaluation.zero_shot import ZeroShotConfig, by_template, class_vectors, names_of, zero_shot
+from diptych.evaluation.zero_shot import (
+    ZeroShotConfig,
+    by_template,
+    class_vectors,
+    described,
+    names_of,
+    prompts,
+    zero_shot,
+)
 from fakes import COLOURS, ColourEmbedder, ConstantEmbedder
 
 
@@ -45,7 +55,7 @@ def test_the_figures_are_scikit_learns(tmp_path):
     one = asked(classes(tmp_path / "pictures"), Random())
     config = ZeroShotConfig(templates=("{}", "a {} thing"))
     outcome, number = zero_shot(one, config), {name: at for at, name in enumerate(one.data.classes)}
-    scores = one.images @ class_vectors(one, config, config.texts(one.data)).T
+    scores = one.images @ class_vectors(one, prompts(one.data, config)).T
     truth = np.array([number[label] for label in one.data.labels])
     for k in (1, 5):
         expected = top_k_accuracy_score(truth, scores, k=k, labels=range(len(number)))
@@ -61,7 +71,7 @@ def test_a_class_is_the_mean_of_its_templates(colours):
     config = ZeroShotConfig(templates=("{}", "a {} and red thing"))
     both = colours.texts(["blue", "a blue and red thing"])
     mean = both.mean(axis=0)
-    found = class_vectors(colours, config, config.texts(colours.data))[colours.data.classes.index("blue")]
+    found = class_vectors(colours, prompts(colours.data, config))[colours.data.classes.index("blue")]
     np.testing.assert_allclose(found, mean / np.linalg.norm(mean), rtol=1e-6)
 
 
@@ -78,6 +88,29 @@ def test_each_template_alone(colours):
         alone = zero_shot(colours, ZeroShotConfig(templates=(one.template,)))
         assert one.value == pytest.approx(alone.figure("acc@1"))
     assert by_template(colours, ZeroShotConfig(templates="plain")) == ()
+
+
+def test_descriptions_stand_for_names(colours):
+    said = {name: (f"something {name}", f"{name} all over") for name in COLOURS}
+    swapped = said | {"red": said["blue"], "blue": said["red"]}
+    plain, config = colours.data, ZeroShotConfig(templates=("{}",))
+    assert described(colours, config) == []
+    [found] = described(replace(colours, data=replace(plain, descriptions=said)), config)
+    [wrong] = described(replace(colours, data=replace(plain, descriptions=swapped)), config)
+    assert found.task == "zero_shot_descriptions" and found.ids == zero_shot(colours, config).ids
+    assert found.figure("acc@1") == 1.0 and wrong.figure("acc@1") == 1 - 2 / len(COLOURS)
+    direct = zero_shot(replace(colours, data=replace(plain, descriptions=said)),
+                       ZeroShotConfig(templates="descriptions"))
+    np.testing.assert_array_equal(direct.values["acc@1"], found.values["acc@1"])
+
+
+def test_templates_are_the_datas_own_else_the_languages_else_the_usual_ones(colours):
+    own = replace(colours.data, templates=("an icon of {}",), names={"de": {name: f"{name}!" for name in COLOURS}})
+    assert prompts(own, ZeroShotConfig())[0] == ["an icon of black"]
+    assert prompts(own, ZeroShotConfig(language="de"))[0] == ["Foto: black!", "Bild: black!"]
+    assert prompts(own, ZeroShotConfig(templates="siglip"))[0] == ["This is a photo of black."]
+    assert len(prompts(colours.data, ZeroShotConfig())[0]) == 7
+    assert len(prompts(colours.data, ZeroShotConfig(otherwise="clip80"))[0]) == 80
 
 
 def test_only_the_test_part_is_tested(tmp_path):

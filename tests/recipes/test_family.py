@@ -23,7 +23,7 @@ from diptych.data.records import Record
 from diptych.data.tars import write_tar
 from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.retrieval import RetrievalConfig
-from diptych.evaluation.suite import Suite
+from diptych.evaluation.tasks import Suite
 from diptych.inputs.image import decode
 from diptych.inputs.naflex import NaflexPreprocessing, pack
 from diptych.models.checkpoints.captioner import has_captioner, open_captioner

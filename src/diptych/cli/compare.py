@@ -17,6 +17,10 @@ Killed and run again, it goes on: pictures and texts are embedded once. docs/com
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diptych.evaluation.tasks import Suite
 
 HELP = "which model should I use? quality with intervals, robustness, fairness and cost on your own data"
 
@@ -50,6 +54,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--caption", metavar="COLUMN", help="column of captions (default: caption, text, title …)")
     parser.add_argument("--language", metavar="COLUMN", help="column of the captions' language (default: language)")
     parser.add_argument("--split", metavar="COLUMN", help="column of train, val and test (default: split)")
+    parser.add_argument("--domain", metavar="COLUMN", help="column of domains (photo, sketch): learn in each, test in "
+                        "the others (default: domain)")
+    parser.add_argument("--descriptions", type=Path, metavar="FILE",
+                        help='what classes look like: {"class": ["text", …]} (default: descriptions.json of the data)')
     parser.add_argument("--group", action="append", default=[], metavar="COLUMN", dest="groups",
                         help="column of groups: the worst one and the gap between them; may be repeated")
     parser.add_argument("--show", action="store_true", help="print the suite as JSON and stop")
@@ -64,16 +72,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write the report, print the verdict and where the report is."""
-    from dataclasses import replace
-
     from diptych import comparing
-    from diptych.core.config import override, to_json
+    from diptych.core.config import to_json
     from diptych.evaluation.history import add_run
     from diptych.evaluation.predictions import write_predictions
     from diptych.evaluation.report import charts, record, words
     from diptych.evaluation.report.files import write_report
     from diptych.evaluation.sets import Columns
-    from diptych.recipes.suites import named
 
     languages = [code.strip() for code in args.languages.split(",")] if args.languages else None
     if args.sets:
@@ -83,15 +88,14 @@ def run(args: argparse.Namespace) -> int:
     live = bool(args.on) and args.on.startswith(comparing.LIVE)
     if not args.on or not (args.models or live):
         raise ValueError("which models, on what? `diptych compare MODEL… --on DATASET`, or --recommend")
-    suite = override(named(args.suite), args.assignments)
-    suite = replace(suite, groups=(*suite.groups, *args.groups))
+    suite = _suite(args)
     if args.show:
         sys.stdout.write(to_json(suite))
         return 0
     charts.require()  # told before the work, not after it
     columns = Columns(label=args.label, caption=args.caption, language=args.language, split=args.split)
     found = comparing.compare(args.models, args.on, suite=suite, languages=languages, columns=columns,
-                              limit=args.limit, gold=args.gold)
+                              limit=args.limit, gold=args.gold, descriptions=args.descriptions)
     folder = args.to or Path("reports") / _name(args.on.removeprefix(comparing.LIVE))
     if live or args.history:
         comparison, report = add_run(found, args.history or folder / "history")
@@ -113,6 +117,19 @@ def run(args: argparse.Namespace) -> int:
 
         webbrowser.open(report.resolve().as_uri())
     return WORSE if comparison.history and comparison.history.worse else 0
+
+
+def _suite(args: argparse.Namespace) -> "Suite":
+    from dataclasses import replace
+
+    from diptych.core.config import override
+    from diptych.evaluation.domains import DomainsConfig
+    from diptych.recipes.suites import named
+
+    suite = override(named(args.suite), args.assignments)
+    if args.domain:
+        suite = replace(suite, domains=replace(suite.domains or DomainsConfig(), column=args.domain))
+    return replace(suite, groups=(*suite.groups, *args.groups))
 
 
 def _recommend(args: argparse.Namespace, languages: tuple[str, ...]) -> int:

@@ -43,8 +43,8 @@ def hard_negatives(embedded: Embedded, config: CompositionalConfig) -> Outcome:
         raise ValueError(f"no caption of {data.name} has a hard negative; give a column 'negative', or one "
                          "'negative_<kind>' for each kind of change")
     pictures = np.array([picture for picture, *_ in samples], np.int64)
-    true = _cosines(embedded, pictures, [caption.text for _, caption, _, _ in samples])
-    false = _cosines(embedded, pictures, [negative for *_, negative in samples])
+    true = cosines(embedded, pictures, [caption.text for _, caption, _, _ in samples])
+    false = cosines(embedded, pictures, [negative for *_, negative in samples])
     same = data.same or range(len(data))
     return Outcome(
         task="hard_negatives",
@@ -74,7 +74,7 @@ def winoground(embedded: Embedded, config: CompositionalConfig) -> Outcome:
                          "hard_negatives needs only one side")
     pictures = np.array([[caption.pictures[0] for caption in pair] for pair in pairs], np.int64)
     scores = np.stack([np.stack([
-        _cosines(embedded, pictures[:, image], [pair[text].text for pair in pairs])
+        cosines(embedded, pictures[:, image], [pair[text].text for pair in pairs])
         for image in range(2)], axis=1) for text in range(2)], axis=1)
     together = dedup.groups(len(data), pictures)
     return Outcome(
@@ -109,7 +109,7 @@ def _pairs(data: Dataset, captions: Sequence[Caption]) -> list[tuple[Caption, Ca
             and any(caption.text == text for _, text in other.negatives)]
 
 
-def _cosines(
+def cosines(
     embedded: Embedded, pictures: Int[np.ndarray, " samples"], texts: Sequence[str]
 ) -> Float[np.ndarray, " samples"]:
     """Of each picture with its text. One sample is computed like another, so that equal vectors tie."""

@@ -6,6 +6,9 @@ and `tone`. Classes are Unicode's subgroups ("animal mammal"), captions the name
 of every drawing of its concept and of drawings with the same pixels. Names that only repeat the English one say nothing
 of a language and are left out. Skin tones have no captions: they are there for fairness.
 
+`names` are of the drawings themselves, in the column `name`, because nobody has translated the subgroups. A subgroup's
+`descriptions` are the names of its members that training sees. Vendors are domains, and Unicode's groups their classes.
+
 Scenes: the held-out vendor's drawings in rooms (`data.scenes`), two to four in each, with masks of eight kinds of
 things, depths, and regions with their English names. No concept is in scenes of two parts; those of the test are
 concepts that no training sees.
@@ -25,6 +28,7 @@ from diptych.data.draws import generator, uniform
 from diptych.data.regions import Region
 from diptych.data.scenes import Scene, compose
 from diptych.evaluation.dataset import Caption, Dataset, Maps
+from diptych.evaluation.templates import TEMPLATES
 from diptych.inputs.text import clean
 
 NAME = "pictograms"
@@ -64,13 +68,17 @@ def open_pictograms(languages: Sequence[str] | None = None, every: int = 1, scen
                "family": [names["en"].get(row["concept"], row["concept"]) for row in rows],
                "gender": [row["gender"] or "" for row in rows],
                "tone": ["mixed" if "+" in (row["tone"] or "") else row["tone"] or "" for row in rows]}
+    classes = tuple(sorted(set(labels)))
+    named, spoken_names = _named(rows, same, names, spoken)
     build = pictograms.manifest().sha256
     return Dataset(
         name=NAME, sha256=f"{build}-{every}-{'+'.join(spoken)}", revision=build[:12],
         ids=tuple(row["id"] for row in rows), read=lambda i: rows[i]["picture"], labels=labels,
-        classes=tuple(sorted(set(labels))), captions=tuple(captions),
-        columns={name: tuple(values) for name, values in columns.items()}, same=same,
+        classes=classes, captions=tuple(captions), names=spoken_names, descriptions=_members(classes, names["en"]),
+        templates=TEMPLATES["drawing"],
+        columns={name: tuple(values) for name, values in {**columns, "name": named}.items()}, same=same,
         contents=tuple(f"{build} {row['id']}" for row in rows),
+        roles={"named": "name", "domain": "vendor", "domain_class": "group", "thing": "family"},
         scenes=_scenes(scenes, names["en"]) if scenes else None)
 
 
@@ -110,6 +118,33 @@ def _scenes(count: int, names: dict[str, str], seed: int = 0) -> Dataset:
         regions={number: tuple(Region(box=box, text=names[row["hexcode"]])
                                for box, row in zip(scene.boxes, chosen, strict=True))
                  for number in range(count) for scene, chosen in [made(number)]})
+
+
+def _named(
+    rows: Sequence[dict[str, str]], same: Sequence[int], names: dict[str, dict[str, str]], spoken: Sequence[str]
+) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """What each drawing is called in English, "" where it is not the only thing that looks so, or not every language
+    has a word of its own for it; and by language what the others are called there."""
+    called = {row["hexcode"]: [own for language in spoken if (own := names[language].get(row["hexcode"])) and (
+        language == "en" or _said(own) != _said(names["en"].get(row["hexcode"], "")))] for row in rows if row["base"]}
+    shown: dict[int, set[str]] = {}
+    for row, drawing in zip(rows, same, strict=True):
+        shown.setdefault(drawing, set()).add(row["hexcode"])
+    kept = [row["base"] and len(shown[drawing]) == 1 and len(called[row["hexcode"]]) == len(spoken)
+            for row, drawing in zip(rows, same, strict=True)]
+    codes = {row["hexcode"] for row, ok in zip(rows, kept, strict=True) if ok}
+    english = {code: names["en"].get(code, code) for code in codes}
+    return ([english[row["hexcode"]] if ok else "" for row, ok in zip(rows, kept, strict=True)],
+            {language: {english[code]: names[language][code] for code in codes} for language in spoken})
+
+
+def _members(classes: Sequence[str], english: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """A class described by what training shows of it: the names of those members, but not of the held-out ones."""
+    found: dict[str, dict[str, None]] = {}
+    for row in pictograms.pictures(splits=["train"], columns=["hexcode", "subgroup", "base", "flag"]).to_pylist():
+        if row["base"] and not row["flag"] and row["hexcode"] in english:
+            found.setdefault(row["subgroup"].replace("-", " "), {})[english[row["hexcode"]]] = None
+    return {name: tuple(found[name]) for name in classes if name in found}
 
 
 def _captions(

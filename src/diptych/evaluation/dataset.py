@@ -45,10 +45,15 @@ class Dataset:
     """Pictures by number, each with a unique id, and what is known of them. `read(i)` gives picture i's encoded bytes
     or raises PictureError.
 
-    `labels` gives each picture's class, "" where it has none; `classes` all of them in order, and `names` what a class
-    is called by language ("" is the language of the data). `templates`, with a {} each, are what a public set's figures
-    put around the names, and `headline` is the task and the figure that it is known by. `columns` are other values of
-    each picture, to slice by.
+    `labels` gives each picture's class, "" where it has none; `classes` all of them in order. `tags` are all classes of
+    each picture, in data where one has several; `labels` then names those with one. `columns` are other values of each
+    picture, to slice by.
+    `names` is what classes are called by language ("" is that of the data), `descriptions` what is said of each, and
+    `templates`, with a {} each, are those that fit the pictures,
+    `headline` the task and figure that the set is known by.
+    `roles` names columns that play a part in a task under
+    another name: "domain", "domain_class" and "thing" (the same in several domains) in `domains`, and "named" (what
+    `names` are of, if not of the labels) in `multilingual`.
     `same` numbers pictures so that those with the same pixels have the same number: they are one answer. `contents`
     names each picture's bytes (their SHA-256), so that its vector is known again in other data. `skipped` are (id,
     reason) of what could not be used. `distractors`: pictures without a caption are in the way of every query.
@@ -64,8 +69,11 @@ class Dataset:
     read: Callable[[int], bytes]
     labels: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    tags: tuple[tuple[str, ...], ...] = ()
     names: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     templates: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict[str, str])
     captions: tuple[Caption, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     same: tuple[int, ...] = ()
@@ -112,14 +120,16 @@ def subset(data: Dataset, numbers: Sequence[int]) -> Dataset:
     without one."""
     new = {old: number for number, old in enumerate(numbers)}
     captions = [replace(c, pictures=tuple(new[p] for p in c.pictures if p in new)) for c in data.captions]
-    labels = tuple(data.labels[i] for i in numbers)
+    labels, tags = tuple(data.labels[i] for i in numbers), tuple(data.tags[i] for i in numbers) if data.tags else ()
+    shown = {*labels, *(tag for each in tags for tag in each)}
     first: dict[int, int] = {}
     mask, depth = data.maps.mask, data.maps.depth
     maps = replace(data.maps, mask=mask and (lambda i: mask(numbers[i])), depth=depth and (lambda i: depth(numbers[i])))
     return replace(
         data, maps=maps, regions={new[i]: parts for i, parts in data.regions.items() if i in new},
         ids=tuple(data.ids[i] for i in numbers), read=lambda i: data.read(numbers[i]), labels=labels,
-        classes=tuple(c for c in data.classes if c in set(labels)), captions=tuple(c for c in captions if c.pictures),
+        tags=tags, classes=tuple(c for c in data.classes if c in shown),
+        captions=tuple(c for c in captions if c.pictures),
         contents=tuple(data.contents[i] for i in numbers) if data.contents else (),
         columns={name: tuple(values[i] for i in numbers) for name, values in data.columns.items()},
         same=tuple(first.setdefault(data.same[i], number) for number, i in enumerate(numbers)) if data.same else ())

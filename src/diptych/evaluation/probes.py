@@ -93,7 +93,7 @@ def linear_probe(embedded: Embedded, config: LinearProbeConfig) -> Outcome:
     ValueError as `split` says, and when there is nothing to choose the decay on.
     """
     problem = _problem(embedded.data, config.column, config.split)
-    features, parts = _scaled(embedded.images, problem.parts.train), problem.parts
+    features, parts = scaled(embedded.images, problem.parts.train), problem.parts
     with telemetry.progress(f"{embedded.spec.name}: linear probe", None, "fits") as bar:
         decay = _chosen_decay(features, problem, parts.train, config.iterations, bar)
         both = np.concatenate([parts.train, parts.val])
@@ -111,7 +111,7 @@ def few_shot(embedded: Embedded, config: FewShotConfig) -> Outcome:
     ValueError as `linear_probe`.
     """
     data, problem = embedded.data, _problem(embedded.data, config.column, config.split)
-    features, most = _scaled(embedded.images, problem.parts.train), max(config.shots)
+    features, most = scaled(embedded.images, problem.parts.train), max(config.shots)
     supports = [_support(data, problem, config.split.seed, number) for number in range(config.supports)]
     thin = {name for name in range(len(problem.names)) if len(supports[0].get(name, ())) < most}
     if thin:
@@ -199,7 +199,7 @@ def _problem(data: Dataset, column: str | None, config: SplitConfig) -> _Problem
     return _Problem(names=names, target=np.array([number.get(label, -1) for label in labels], np.int64), parts=parts)
 
 
-def _scaled(
+def scaled(
     vectors: Float[np.ndarray, "pictures dim"], train: Int[np.ndarray, " train"]
 ) -> Float[np.ndarray, "pictures dim"]:
     """Less the training pictures' mean, over the root of their mean square: one number for all channels. An intercept

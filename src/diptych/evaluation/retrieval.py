@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from diptych.evaluation.dataset import Caption, Dataset, as_queries
 from diptych.evaluation.embedded import Embedded
@@ -53,10 +53,11 @@ class _Language:
 
 def retrieval(embedded: Embedded, config: RetrievalConfig) -> tuple[Outcome, ...]:
     """`text_to_image`, whose samples are captions, and `image_to_text`, whose samples are pictures, each in every
-    language that it has. Both have "hit@1", "hit@5", "hit@10", "recall@10", "mrr", "map" and "ndcg@10", sliced by
-    language; of several languages "mean_hit@1", the mean over them; and text_to_image the calibration error "ece" and
-    the "brier" score of the probability that the first picture found is right. Where pictures without a caption are in
-    the way, only `text_to_image`: a gold set says what queries must find, and not all that is true of a picture.
+    language that it has. Both have "hit@1", "hit@5", "hit@10", "recall@10", "capped_recall@10", "mrr", "map" and
+    "ndcg@10", sliced by language; of several languages "mean_hit@1", the mean over them; and text_to_image the
+    calibration error "ece" and the "brier" score of the probability that the first picture found is right. Where
+    pictures without a caption are in the way, only `text_to_image`: a gold set says what queries must find, and not all
+    that is true of a picture.
 
     ValueError when there is no caption, or none in a language that is asked for.
     """
@@ -71,14 +72,15 @@ def retrieval(embedded: Embedded, config: RetrievalConfig) -> tuple[Outcome, ...
         found, cosines = ranking.top_k(vectors, images, SHOWN)
         right = ranking.hit_at_k(to_image, 1)
         there.add(
-            language.name, to_image, [f"{language.name}|{text}" for text in texts],
+            language.name, to_image, len(images if same is None else set(same)),
+            [f"{language.name}|{text}" for text in texts],
             [",".join(str(p) for p in caption.pictures) for caption in language.captions], query=texts,
             expected=[[data.ids[p] for p in caption.pictures] for caption in language.captions],
             found=[[data.ids[language.pictures[p]] for p in row] for row in found], cosines=cosines.tolist(),
             said=[embedded.spec.probability(float(best)) for best in cosines[:, 0]], right=right.tolist())
         asked += language.pictures.tolist()
         ids = [data.ids[picture] for picture in language.pictures]
-        back.add(language.name, to_text, [f"{language.name}|{id_}" for id_ in ids],
+        back.add(language.name, to_text, len(texts), [f"{language.name}|{id_}" for id_ in ids],
                  [str(picture) for picture in (language.pictures if same is None else same)], picture=ids)
     to_images = there.outcome(TO_IMAGE, {})
     return (to_images,) if data.distractors else (to_images, back.outcome(TO_TEXT, slices(data, asked)))
@@ -89,14 +91,18 @@ class _Queries:
 
     def __init__(self):
         self.ranks: list[ranking.Ranks] = []
+        self.answers: list[int] = []
         self.ids: list[str] = []
         self.groups: list[str] = []
         self.languages: list[str] = []
         self.details: dict[str, list[Any]] = {}
 
-    def add(self, language: str, ranks: ranking.Ranks, ids: list[str], groups: list[str], **details: list[Any]) -> None:
-        """The queries of one more language."""
+    def add(
+        self, language: str, ranks: ranking.Ranks, answers: int, ids: list[str], groups: list[str], **details: list[Any]
+    ) -> None:
+        """The queries of one more language, in which there are so many different answers."""
         self.ranks.append(ranks)
+        self.answers.append(answers)
         self.ids += ids
         self.groups += groups
         self.languages += [language] * len(ids)
@@ -110,6 +116,7 @@ class _Queries:
 
         values = {f"hit@{k}": joined(lambda ranks, k=k: ranking.hit_at_k(ranks, k)) for k in (1, 5, 10)}
         values |= {"recall@10": joined(lambda ranks: ranking.recall_at_k(ranks, 10)),
+                   "capped_recall@10": joined(lambda ranks: ranking.capped_recall_at_k(ranks, 10)),
                    "mrr": joined(ranking.reciprocal_rank), "map": joined(ranking.average_precision),
                    "ndcg@10": joined(lambda ranks: ranking.ndcg_at_k(ranks, 10))}
         spoken = dict.fromkeys(self.languages)
@@ -125,15 +132,33 @@ class _Queries:
             task=task, ids=self.ids, values=values, statistics=statistics, groups=self.groups,
             slices=({"language": self.languages} if len(spoken) > 1 else {}) | dict(more),
             details=self.details | {"language": self.languages, "rank": joined(lambda ranks: ranks.first).tolist()},
+            chance={f"hit@{k}": float(np.nanmean(np.concatenate([
+                _by_luck(ranks, answers, k) for ranks, answers in zip(self.ranks, self.answers, strict=True)])))
+                for k in (1, 5, 10)},
             lower=frozenset({"ece", "brier"} & {*values, *statistics}))
+
+
+def _by_luck(ranks: ranking.Ranks, answers: int, k: int) -> Float[np.ndarray, " queries"]:
+    """How likely some right answer is among the first k in a random order."""
+    positives, missed = ranks.positives, np.ones(ranks.queries)
+    for at in range(min(k, answers)):
+        missed *= np.maximum(answers - positives - at, 0) / (answers - at)
+    return np.where(positives > 0, 1 - missed, np.nan)
+
+
+def check_languages(data: Dataset, languages: Sequence[str]) -> None:
+    """ValueError, which names those that there are, for a language without captions."""
+    if unknown := sorted({*languages} - {*data.languages}):
+        there = ", ".join(map(repr, filter(None, data.languages)))
+        raise ValueError(f"{data.name} has no captions in {', '.join(map(repr, unknown))}; it has {there}" if there else
+                         f"the captions of {data.name} name no language, so that none can be asked for; give a column "
+                         "'language', or call the column of captions caption_de")
 
 
 def _languages(data: Dataset, config: RetrievalConfig) -> list[_Language]:
     if not data.captions:
         raise ValueError(f"{data.name} has no captions; give a column 'caption', or text files beside the pictures")
-    if unknown := sorted({*(config.languages or ())} - {*data.languages}):
-        raise ValueError(f"{data.name} has no captions in {', '.join(map(repr, unknown))}; it has "
-                         f"{', '.join(map(repr, data.languages))}")
+    check_languages(data, config.languages or ())
     found = []
     for name in config.languages or data.languages:
         captions = as_queries([caption for caption in data.captions if caption.language == name])

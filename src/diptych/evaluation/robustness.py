@@ -24,7 +24,7 @@ from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import classification, ranking
 from diptych.evaluation.metrics.sums import ratio
 from diptych.evaluation.outcome import Outcome, Statistic
-from diptych.evaluation.zero_shot import ZeroShotConfig, class_vectors
+from diptych.evaluation.zero_shot import ZeroShotConfig, class_vectors, prompts
 
 _MAKERS = 2
 
@@ -170,7 +170,7 @@ class _Truth:
         labels = [data.labels[int(number)] for number in chosen]
         if len(data.classes) > 1 and all(labels):
             number = {name: at for at, name in enumerate(data.classes)}
-            return cls(texts=class_vectors(embedded, config, config.texts(data)), chance=1 / len(data.classes),
+            return cls(texts=class_vectors(embedded, prompts(data, config)), chance=1 / len(data.classes),
                        first=np.array([number[label] for label in labels]), true=())
         said: dict[int, set[int]] = {int(picture): set() for picture in chosen}
         captions = as_queries(data.captions)

@@ -3,7 +3,9 @@
 What is read is what training reads (`data.shards`). Columns play their parts by name, and an argument says otherwise:
 
 - class: `label`, `class`, `category`, a WebDataset's `.cls` member (with `classnames.txt` beside the shards, see
-  `exports`), or the folder a picture lies in
+  `exports`), or the
+  folder a picture lies in; several in `labels` or `tags`, as a JSON list or "sea|boat"; `classes` reads what else is
+  said of them
 - captions: `caption`, `captions`, `text`, `title`; `caption_de` for those in German, or a column `language`
 - false captions that look true: `negative`, `negatives`, or by kind `negative_swap`
 - part: `split`, or folders named train, val and test
@@ -32,11 +34,12 @@ from diptych.data.records import Record, Shard
 from diptych.data.regions import Region, from_json
 from diptych.data.shards import open_shards
 from diptych.data.tars import TarShard
+from diptych.evaluation.classes import with_texts
 from diptych.evaluation.dataset import Caption, Dataset
 from diptych.evaluation.exports import Beside, beside
 from diptych.evaluation.maps import maps_of
 
-LABELS = ("label", "class", "category", "class_name", "labels")
+LABELS = ("label", "class", "category", "class_name", "labels", "tags")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test"}
 
@@ -84,7 +87,7 @@ def open_dataset(
     found, shards = beside(path), open_shards(path)
     if found.lines:
         shards = [replace(shard, lines=True) if isinstance(shard, TarShard) else shard for shard in shards]
-    return dataset_of(name or str(path), shards, columns, found, merge)
+    return with_texts(dataset_of(name or str(path), shards, columns, found, merge), path)
 
 
 def dataset_of(
@@ -255,13 +258,23 @@ def _dataset(
     labels = tuple(row.label for row in rows)
     maps = maps_of([row.maps for row in rows], lambda i: shards[rows[i].shard].read(rows[i].index).parts,
                    [row.id for row in rows], things)
+    tags = tuple(_tags(label) for label in labels)
+    labels = tuple(each[0] if len(each) == 1 else "" for each in tags)
+    tags = tags if any(len(each) > 1 for each in tags) else ()
     return Dataset(
         name=name, sha256=sha256_bytes(json.dumps(contents, ensure_ascii=False).encode("utf-8", "replace")),
         ids=tuple(row.id for row in rows), read=lambda i: shards[rows[i].shard].read(rows[i].index).data,
-        labels=labels, classes=tuple(sorted({label for label in labels if label})), captions=captions, columns=columns,
+        labels=labels, tags=tags, captions=captions, columns=columns,
+        classes=tuple(sorted({*labels, *(tag for each in tags for tag in each)} - {""})),
         same=tuple(first.setdefault(row.sha256, number) for number, row in enumerate(rows)),
         contents=tuple(row.sha256 for row in rows), skipped=tuple(skipped), maps=maps,
         regions={number: row.regions for number, row in enumerate(rows) if row.regions})
+
+
+def _tags(label: str) -> tuple[str, ...]:
+    """The classes in a label: a JSON list of them, or parted by "|"; a plain one is one."""
+    several = _texts(label) if label.startswith("[") else label.split("|")
+    return tuple(dict.fromkeys(tag for one in several if (tag := one.strip())))
 
 
 def _root(names: Sequence[str]) -> str:

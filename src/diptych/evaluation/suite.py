@@ -21,46 +21,35 @@ from diptych.core.errors import PictureError
 from diptych.core.types import Embedder, Picture
 from diptych.evaluation import (
     captioning,
-    compositional,
     efficiency,
     fairness,
     probes,
     retrieval,
-    robustness,
-    served,
     zero_shot,
 )
-from diptych.evaluation.captioning import CaptioningConfig
-from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.dataset import Dataset
-from diptych.evaluation.depth import DepthConfig, depth
-from diptych.evaluation.duplicates import DuplicatesConfig, duplicates
 from diptych.evaluation.efficiency import EfficiencyConfig
 from diptych.evaluation.embedded import Embedded, Looks
-from diptych.evaluation.fairness import BiasConfig, SkewConfig, WorstGroupConfig
-from diptych.evaluation.grounding import GroundingConfig, grounding
+from diptych.evaluation.fairness import WorstGroupConfig
 from diptych.evaluation.intervals import figures_of
 from diptych.evaluation.outcome import Outcome
-from diptych.evaluation.probes import FewShotConfig, LinearProbeConfig, NeighboursConfig
 from diptych.evaluation.report.verdict import verdict
 from diptych.evaluation.result import Comparison, Cost, Data, Model, Provenance, Template
-from diptych.evaluation.retrieval import RetrievalConfig
-from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig
-from diptych.evaluation.segmentation import SegmentationConfig, segmentation
-from diptych.evaluation.served import ServedConfig
 from diptych.evaluation.significance import differences_of
 from diptych.evaluation.split import column_of
+from diptych.evaluation.tasks import Suite, tasks_of
 from diptych.evaluation.vectors import Pictures, embed_dataset, embedded, without
 from diptych.evaluation.views import views
-from diptych.evaluation.zero_shot import ZeroShotConfig
 
 HEADLINES = (("text_to_image", "mean_hit@1"), ("text_to_image", "hit@1"), ("zero_shot", "acc@1"),
-             ("hard_negatives", "true_over_negative"), ("linear_probe", "acc@1"), ("corruptions", "cosine"),
-             ("captioning", "cider"), ("segmentation", "miou"), ("grounding", "acc@iou0.5"), ("depth", "rmse"))
+             ("multi_label", "mean_average_precision"), ("hard_negatives", "true_over_negative"),
+             ("linear_probe", "acc@1"), ("corruptions", "cosine"), ("captioning", "cider"), ("segmentation", "miou"),
+             ("grounding", "acc@iou0.5"), ("depth", "rmse"))
 """By which models are ranked: the first that all of them have, else the first that one has."""
 
 DECIDING = frozenset({
     "mean_hit@1", "hit@1", "ndcg@10", "acc@1", "mean_per_class_recall", "true_over_negative", "group", "right",
+    "mean_acc@1", "mean_average_precision", "auroc", "out_of_domain",
     "retention", "typo_retention", "paraphrase_retention", "ece", "max_skew@100", "representation_bias",
     "association_bias", "cider", "miou", "rmse", "acc@iou0.5"})
 """The figures that are tested between models. Each one more makes all of them harder to tell apart."""
@@ -72,34 +61,6 @@ PACKAGES = ("diptych", "torch", "numpy", "pillow", "tokenizers", "scikit-learn",
             "onnxruntime")
 _SAMPLE = 64
 """Pictures and texts that speed is measured with."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suite:
-    """Which tasks are done, and how; None: not this one. `groups` are columns of which the worst value and the gap
-    between values are given, in zero-shot and retrieval. `draws` are those of the bootstrap."""
-
-    name: str
-    zero_shot: ZeroShotConfig | None = None
-    retrieval: RetrievalConfig | None = None
-    compositional: CompositionalConfig | None = None
-    linear_probe: LinearProbeConfig | None = None
-    few_shot: FewShotConfig | None = None
-    neighbours: NeighboursConfig | None = None
-    corruptions: CorruptionsConfig | None = None
-    queries: QueriesConfig | None = None
-    served: ServedConfig | None = None
-    skew: SkewConfig | None = None
-    bias: BiasConfig | None = None
-    duplicates: DuplicatesConfig | None = None
-    captioning: CaptioningConfig | None = None
-    segmentation: SegmentationConfig | None = None
-    depth: DepthConfig | None = None
-    grounding: GroundingConfig | None = None
-    groups: tuple[str, ...] = ()
-    efficiency: EfficiencyConfig | None = None
-    draws: int = 1000
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,12 +93,7 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     names = [entrant.embedder.spec.name for entrant in entrants]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"models are told apart by their names, got {', '.join(names) or 'none'}")
-    if suite.linear_probe or suite.few_shot or suite.segmentation:
-        probes.require()
-    if suite.captioning and any(entrant.looks.describe for entrant in entrants):
-        captioning.require()
-    for group in suite.groups:
-        column_of(whole, group)  # a column that is not there is told before the work
+    _check(suite, whole, entrants)
     phase = telemetry.Phases()
     with phase("embedding"):
         made = [Pictures(vectors=e.stored, broken={}) if e.stored is not None else
@@ -158,8 +114,7 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         except ValueError as error:
             left_out[f"{task} by {column}"] = str(error)
     if not outcomes:
-        raise ValueError(f"{data.name} allows no task of the suite {suite.name!r}: "
-                         f"{'; '.join(f'{task}: {why}' for task, why in left_out.items())}")
+        raise ValueError(_nothing(suite, data, left_out))
     if suite.zero_shot is not None and "zero_shot" in outcomes:
         with phase("templates"):
             templates = [t for one in given.values() for t in zero_shot.by_template(one, suite.zero_shot)]
@@ -198,13 +153,38 @@ def scores(suite: Suite, embedder: Embedder, data: Dataset) -> dict[str, float]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
+def _check(suite: Suite, data: Dataset, entrants: Sequence[Entrant]) -> None:
+    """What would end all the work is told before it."""
+    if suite.linear_probe or suite.few_shot or suite.domains or suite.segmentation:
+        probes.require()
+    if suite.captioning and any(entrant.looks.describe for entrant in entrants):
+        captioning.require()
+    for group in suite.groups:
+        column_of(data, group)
+    if suite.domains and suite.domains.column:
+        column_of(data, suite.domains.column)
+    if suite.retrieval and suite.retrieval.languages and data.captions:
+        retrieval.check_languages(data, suite.retrieval.languages)
+
+
+def _nothing(suite: Suite, data: Dataset, left_out: Mapping[str, str]) -> str:
+    """Why no task of the suite could be done, in one sentence where one reason is behind them all."""
+    if not data.captions and len(data.classes) < 2:
+        have = f"only the class {data.classes[0]!r}" if data.classes else "no classes"
+        return (f"{data.name} allows no task of the suite {suite.name!r}, because it has no captions and {have}: give "
+                "a column 'caption' or 'label' with values, name them with --caption and --label, or put the pictures "
+                "into a folder for each class")
+    return (f"{data.name} allows no task of the suite {suite.name!r}: "
+            f"{'; '.join(f'{task}: {why}' for task, why in left_out.items())}")
+
+
 def _outcomes(
     suite: Suite, given: Mapping[str, Embedded], phase: telemetry.Phases
 ) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
     """What every task found, by task and model, and what is left out, with the reason."""
     outcomes: dict[str, dict[str, Outcome]] = {}
     left_out: dict[str, str] = {}
-    for task, run in _tasks(suite):
+    for task, run in tasks_of(suite):
         why: dict[str, str] = {}
         with phase(task):
             for name, one in given.items():
@@ -223,50 +203,6 @@ def _told(task: str, why: Mapping[str, str], models: int) -> dict[str, str]:
     if len(why) == models and len(set(why.values())) == 1:
         return {task: next(iter(why.values()))}
     return {f"{task} ({model})": reason for model, reason in why.items()}
-
-
-def _tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:  # noqa: PLR0912  one a task
-    """The suite's tasks in the order of what they take."""
-    s = suite
-    if (a := s.retrieval) is not None:
-        yield "retrieval", lambda one: retrieval.retrieval(one, a)
-    if (n := s.served) is not None:
-        yield "served", lambda one: served.served(one, n)
-    if (b := s.zero_shot) is not None:
-        yield "zero_shot", lambda one: [zero_shot.zero_shot(one, b)]
-    if (c := s.compositional) is not None:
-        yield "hard_negatives", lambda one: [compositional.hard_negatives(one, c)]
-        yield "winoground", lambda one: [compositional.winoground(one, c)]
-    if (d := s.neighbours) is not None:
-        yield "nearest_neighbours", lambda one: [probes.nearest_neighbours(one, d)]
-    if (e := s.linear_probe) is not None:
-        yield "linear_probe", lambda one: [probes.linear_probe(one, e)]
-    if (f := s.few_shot) is not None:
-        yield "few_shot", lambda one: [probes.few_shot(one, f)]
-    if (g := s.skew) is not None:
-        yield "retrieval_skew", lambda one: [fairness.retrieval_skew(one, g)]
-    if (h := s.bias) is not None:
-        yield "representation_bias", lambda one: [fairness.representation_bias(one, h)]
-        yield "association_bias", lambda one: [fairness.association_bias(one, h)]
-    if (i := s.queries) is not None:
-        yield "queries", lambda one: [robustness.queries(one, i)]
-    if (j := s.corruptions) is not None:
-        yield "corruptions", lambda one: [robustness.corruptions(one, j)]
-    if (k := s.duplicates) is not None:
-        yield "duplicates", lambda one: [duplicates(one, k)]
-    if (m := s.captioning) is not None:
-        yield "captioning", lambda one: [captioning.captioning(one, m)]
-    yield from _pixel_tasks(suite)
-
-
-def _pixel_tasks(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[Outcome]]]]:
-    """Those that look into pictures, or into the data's scenes."""
-    if (a := suite.segmentation) is not None:
-        yield "segmentation", lambda one: [segmentation(one.scenes or one, a)]
-    if (b := suite.depth) is not None:
-        yield "depth", lambda one: [depth(one.scenes or one, b)]
-    if (c := suite.grounding) is not None:
-        yield "grounding", lambda one: [grounding(one.scenes or one, c)]
 
 
 def _given(suite: Suite, entrant: Entrant, data: Dataset, vectors: Float[np.ndarray, "pictures dim"]) -> Embedded:

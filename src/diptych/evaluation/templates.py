@@ -89,12 +89,13 @@ _LANGUAGES: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })
 
 
+LANGUAGES = frozenset(_LANGUAGES)
+"""That have templates of their own: those of Crossmodal-3600."""
+
+
 def in_language(code: str) -> tuple[str, ...]:
-    """A photo and a picture of {} in a language of Crossmodal-3600, by its code in CLDR. ValueError for others."""
-    if code not in _LANGUAGES:
-        raise ValueError(f"no templates in {code!r}; there are {', '.join(_LANGUAGES)}; "
-                         'TEMPLATES["plain"] is the name alone, in any language')
-    return _LANGUAGES[code]
+    """A photo and a picture of {} in a language of Crossmodal-3600, by its code in CLDR; of others the name alone."""
+    return _LANGUAGES.get(code, TEMPLATES["plain"])
 
 
 def fill(template: str, name: str) -> str:

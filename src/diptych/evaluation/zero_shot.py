@@ -2,10 +2,12 @@
 
 A class is the mean of its filled templates' unit vectors, made a unit vector again. A picture whose best two classes
 tie is wrong. With several templates each is also tried alone: how far the score depends on the words (`by_template`).
+In place of templates a class may have descriptions ("descriptions"): CuPL (arXiv 2209.03320) and classification by
+description (arXiv 2210.07183), as the mean of their vectors.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,10 +19,11 @@ from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.result import Template
 from diptych.evaluation.slices import slices
 from diptych.evaluation.split import COLUMN, tested_part
-from diptych.evaluation.templates import TEMPLATES, canonical, fill
+from diptych.evaluation.templates import TEMPLATES, canonical, fill, in_language
 
-TASK = "zero_shot"
-AUTO = "auto"
+TASK, DESCRIBED = "zero_shot", "zero_shot_descriptions"
+AUTO, DESCRIPTIONS = CHOSEN = "auto", "descriptions"
+"""Ways to write the classes that the data decide."""
 
 _AT_ONCE = 1 << 22
 """Scores in memory at a time: 16 MiB."""
@@ -28,9 +31,10 @@ _AT_ONCE = 1 << 22
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotConfig:
-    """`templates` are a set's name (`templates.TEMPLATES`), or templates with a {} each; "auto" are those that the data
-    bring, as public sets do, and `otherwise` where they bring none. `canonicalise` writes class names and prompts as
-    big_vision does. `language` is that of the names; "" is the data's own."""
+    """`templates` are a set's name (`templates.TEMPLATES`), templates with a {} each, "auto": the data's own, else
+    those of `language`, else the set `otherwise`; or "descriptions": what the data say of each class, in place of its
+    name. `canonicalise` writes class names and prompts as big_vision does. `language` is that of the names; "" is the
+    data's own."""
 
     templates: str | tuple[str, ...] = AUTO
     otherwise: str = "clip7"
@@ -39,30 +43,24 @@ class ZeroShotConfig:
 
     def __post_init__(self):
         for name in (self.templates, self.otherwise):
-            if isinstance(name, str) and name not in TEMPLATES and (name == self.otherwise or name != AUTO):
-                raise ValueError(f"no set of templates {name!r}; there are {AUTO}, {', '.join(TEMPLATES)}, or give "
+            if isinstance(name, str) and name not in TEMPLATES and (name == self.otherwise or name not in CHOSEN):
+                raise ValueError(f"no set of templates {name!r}; there are {', '.join((*CHOSEN, *TEMPLATES))}, or give "
                                  "templates with a {} each")
         if not self.templates:
             raise ValueError("zero-shot classification needs a template; (\"{}\",) is the name alone")
         for template in () if isinstance(self.templates, str) else self.templates:
             fill(template, "")
 
-    def texts(self, data: Dataset) -> tuple[str, ...]:
-        """The templates for these data."""
-        if self.templates == AUTO:
-            return data.templates or TEMPLATES[self.otherwise]
-        return TEMPLATES[self.templates] if isinstance(self.templates, str) else self.templates
 
-
-def zero_shot(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
+def zero_shot(embedded: Embedded, config: ZeroShotConfig, task: str = TASK) -> Outcome:
     """Samples are the pictures with a class, those of the test part where the data name one. "acc@1", "acc@5" where
     there are more than five classes, "mean_per_class_recall", and of the probability that the best class is the right
     one ("softmax over logit_scale · cosine") the calibration error "ece" and "brier".
 
-    ValueError when there are fewer than two classes.
+    ValueError when there are fewer than two classes, and for classes without what their texts are made of.
     """
-    data, pictures, target = embedded.data, *_labelled(embedded.data)
-    classes = class_vectors(embedded, config, config.texts(data))
+    data, pictures, target = embedded.data, *labelled(embedded.data)
+    classes = class_vectors(embedded, prompts(data, config))
     ks = (1, 5) if len(data.classes) > 5 else (1,)
     hits: dict[int, list[np.ndarray]] = {k: [] for k in ks}
     predicted, said = [], []
@@ -77,7 +75,7 @@ def zero_shot(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
     right = values["acc@1"]
     values["brier"] = calibration.brier(confidence, right)
     return Outcome(
-        task=TASK, ids=[data.ids[picture] for picture in pictures], values=values,
+        task=task, ids=[data.ids[picture] for picture in pictures], values=values,
         statistics={
             "mean_per_class_recall": classification.weighted_recall(right, target),
             "ece": calibration.weighted_ece(confidence, right)},
@@ -90,13 +88,20 @@ def zero_shot(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
         lower=frozenset({"ece", "brier"}))
 
 
+def described(embedded: Embedded, config: ZeroShotConfig) -> list[Outcome]:
+    """The same by the descriptions, where the data have some and `zero_shot` does not use them already."""
+    if not embedded.data.descriptions or config.templates == DESCRIPTIONS:
+        return []
+    return [zero_shot(embedded, replace(config, templates=DESCRIPTIONS), DESCRIBED)]
+
+
 def by_template(embedded: Embedded, config: ZeroShotConfig) -> tuple[Template, ...]:
     """acc@1 with each template alone; nothing where there is only one."""
-    pictures, target = _labelled(embedded.data)
+    pictures, target = labelled(embedded.data)
+    templates = () if config.templates == DESCRIPTIONS else templates_of(embedded.data, config)
     found = []
-    templates = config.texts(embedded.data)
     for template in templates if len(templates) > 1 else ():
-        classes = class_vectors(embedded, config, (template,))
+        classes = class_vectors(embedded, prompts(embedded.data, replace(config, templates=(template,))))
         right = [classification.accuracy_at_k(embedded.images[pictures[some]] @ classes.T, target[some], 1)
                  for some in _blocks(len(pictures), len(classes))]
         found.append(Template(model=embedded.spec.name, template=template, figure="acc@1",
@@ -104,15 +109,33 @@ def by_template(embedded: Embedded, config: ZeroShotConfig) -> tuple[Template, .
     return tuple(found)
 
 
-def class_vectors(
-    embedded: Embedded, config: ZeroShotConfig, templates: Sequence[str]
-) -> Float[np.ndarray, "classes dim"]:
-    """The unit vector of every class: the mean over the templates."""
-    names = names_of(embedded.data, config.language)
+def prompts(data: Dataset, config: ZeroShotConfig) -> list[list[str]]:
+    """The texts of every class. ValueError for a class without a name or without a description."""
     write: Callable[[str], str] = canonical if config.canonicalise else str
-    texts = [write(fill(template, name)) for name in names for template in templates]
-    vectors = embedded.texts(texts).reshape(len(names), len(templates), -1).mean(axis=1)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    if config.templates == DESCRIPTIONS:
+        if missing := [name for name in data.classes if not data.descriptions.get(name)]:
+            raise ValueError(f"{len(missing)} of {len(data.classes)} classes of {data.name} have no description, such "
+                             f"as {missing[0]!r}; give descriptions.json beside the data, or --descriptions FILE: "
+                             '{"class": ["what it looks like", …], …}')
+        return [[write(text) for text in data.descriptions[name]] for name in data.classes]
+    templates = templates_of(data, config)
+    return [[write(fill(template, name)) for template in templates] for name in names_of(data, config.language)]
+
+
+def class_vectors(embedded: Embedded, texts: Sequence[Sequence[str]]) -> Float[np.ndarray, "classes dim"]:
+    """The unit vector of every class: the mean over its texts."""
+    vectors = embedded.texts([text for of_class in texts for text in of_class])
+    means = np.stack([part.mean(axis=0) for part in np.split(vectors, np.cumsum([len(t) for t in texts])[:-1])])
+    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+
+
+def templates_of(data: Dataset, config: ZeroShotConfig) -> tuple[str, ...]:
+    """What the names are put into."""
+    if not isinstance(config.templates, str):
+        return config.templates
+    if config.templates != AUTO:
+        return TEMPLATES[config.templates]
+    return in_language(config.language) if config.language else data.templates or TEMPLATES[config.otherwise]
 
 
 def names_of(data: Dataset, language: str = "") -> list[str]:
@@ -126,17 +149,23 @@ def names_of(data: Dataset, language: str = "") -> list[str]:
     return [said.get(name, name.replace("_", " ")) for name in data.classes]
 
 
-def _labelled(data: Dataset) -> tuple[Int[np.ndarray, " pictures"], Int[np.ndarray, " pictures"]]:
-    """The pictures that are tested, and the number of the class of each."""
+def labelled(data: Dataset) -> tuple[Int[np.ndarray, " pictures"], Int[np.ndarray, " pictures"]]:
+    """The pictures that are tested, and the number of the class of each. ValueError when there are none, and for fewer
+    than two classes."""
     if len(data.classes) < 2:
         raise ValueError(f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes) or 'no labels'}); "
                          "zero-shot classification tells two or more apart")
     number = {name: at for at, name in enumerate(data.classes)}
-    parts, tested = data.columns.get(COLUMN, ()), tested_part(data)
-    pictures = [i for i, label in enumerate(data.labels) if label and (tested is None or parts[i] == tested)]
+    pictures = [i for i in tested(data) if data.labels[i]]
     if not pictures:
-        raise ValueError(f"no picture of {data.name}'s part {tested!r} has a class")
+        raise ValueError(f"no picture of {data.name} that is tested has {'one class' if data.tags else 'a class'}")
     return np.array(pictures), np.array([number[data.labels[i]] for i in pictures])
+
+
+def tested(data: Dataset) -> list[int]:
+    """The pictures of the part "test", or "val" where no other is there; all where the data name no parts."""
+    part, parts = tested_part(data), data.columns.get(COLUMN, ())
+    return [i for i in range(len(data)) if part is None or parts[i] == part]
 
 
 def _blocks(pictures: int, classes: int) -> list[slice]:

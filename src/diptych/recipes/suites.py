@@ -10,16 +10,19 @@ from collections.abc import Callable
 from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.compositional import CompositionalConfig
 from diptych.evaluation.depth import DepthConfig
+from diptych.evaluation.domains import DomainsConfig
 from diptych.evaluation.duplicates import DuplicatesConfig
 from diptych.evaluation.efficiency import EfficiencyConfig
 from diptych.evaluation.fairness import BiasConfig, SkewConfig
 from diptych.evaluation.grounding import GroundingConfig
+from diptych.evaluation.matching import MatchingConfig
+from diptych.evaluation.multilingual import MultilingualConfig
 from diptych.evaluation.probes import FewShotConfig, LinearProbeConfig, NeighboursConfig
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig
 from diptych.evaluation.segmentation import SegmentationConfig
 from diptych.evaluation.served import ServedConfig
-from diptych.evaluation.suite import Suite
+from diptych.evaluation.tasks import Suite
 from diptych.evaluation.zero_shot import ZeroShotConfig
 
 
@@ -34,9 +37,10 @@ def quick() -> Suite:
 def standard() -> Suite:
     """What decides between models."""
     return Suite(
-        name="standard", served=ServedConfig(),
-        retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(), compositional=CompositionalConfig(),
-        neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(), skew=SkewConfig(), bias=BiasConfig(),
+        name="standard", retrieval=RetrievalConfig(), served=ServedConfig(), zero_shot=ZeroShotConfig(),
+        compositional=CompositionalConfig(), zero_shot_languages=MultilingualConfig(), matching=MatchingConfig(),
+        neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(), domains=DomainsConfig(), skew=SkewConfig(),
+        bias=BiasConfig(),
         queries=QueriesConfig(), corruptions=CorruptionsConfig(), duplicates=DuplicatesConfig(),
         segmentation=SegmentationConfig(), depth=DepthConfig(), grounding=GroundingConfig(),
         captioning=CaptioningConfig(),
@@ -46,10 +50,11 @@ def standard() -> Suite:
 def full() -> Suite:
     """Everything, with more samples."""
     return Suite(
-        name="full", served=ServedConfig(),
-        retrieval=RetrievalConfig(), zero_shot=ZeroShotConfig(otherwise="clip80"),
-        compositional=CompositionalConfig(), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
-        few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(), queries=QueriesConfig(queries=5000),
+        name="full", retrieval=RetrievalConfig(), served=ServedConfig(), zero_shot=ZeroShotConfig(otherwise="clip80"),
+        zero_shot_languages=MultilingualConfig(), compositional=CompositionalConfig(),
+        matching=MatchingConfig(captions=4000), neighbours=NeighboursConfig(), linear_probe=LinearProbeConfig(),
+        domains=DomainsConfig(), few_shot=FewShotConfig(), skew=SkewConfig(), bias=BiasConfig(),
+        queries=QueriesConfig(queries=5000),
         corruptions=CorruptionsConfig(pictures=500, severities=(1, 2, 3, 4, 5)), duplicates=DuplicatesConfig(),
         segmentation=SegmentationConfig(), depth=DepthConfig(), grounding=GroundingConfig(),
         captioning=CaptioningConfig(pictures=5000),

@@ -1,6 +1,5 @@
 """Skew, preference, association and worst groups by hand and against plain loops."""
 
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hypothesis.extra.numpy import arrays
 from diptych.evaluation.metrics.fairness import (
     association,
     association_bias,
-    association_p,
     gap,
     max_skew,
     preference,
@@ -45,17 +43,12 @@ def test_association_is_the_difference_of_mean_cosines():
     np.testing.assert_allclose(association(vectors, a, b), expected)
 
 
-def test_effect_and_p_of_every_division():
+def test_the_effect_is_in_standard_deviations():
     associated = np.array([0.5, 0.4, 0.45, 0.1, 0.3, 0.05, 0.2])
     first = np.array([True, True, True, False, False, False, False])
     effect = (associated[:3].mean() - associated[3:].mean()) / associated.std()
     assert association_bias(associated, first) == pytest.approx(effect)
     assert association_bias(associated, ~first) == pytest.approx(-effect)
-    apart = np.array([abs(associated[list(some)].mean() - np.delete(associated, some).mean())
-                      for some in combinations(range(7), 3)])
-    exact = np.mean(apart >= associated[:3].mean() - associated[3:].mean() - 1e-9)
-    assert exact == 2 / 35  # itself, and 0.1, 0.05 and 0.2 apart, which differ the other way
-    assert association_p(associated, first, draws=4000) == pytest.approx(exact, abs=0.0147)  # four standard errors
 
 
 def test_a_weight_is_so_many_copies():
@@ -68,9 +61,6 @@ def test_a_weight_is_so_many_copies():
 def test_who_is_all_alike_has_no_bias():
     first = np.arange(6) < 3
     assert association_bias(np.full(6, 0.1) + np.arange(6) * 1e-8, first) == 0
-    assert association_p(np.full(6, 0.1), first, draws=100) == 1
-    with pytest.raises(ValueError, match="two sets"):
-        association_p(np.ones(3), np.ones(3, bool))
 
 
 @settings(deadline=None, max_examples=60)

@@ -46,27 +46,18 @@ def weighted_recall(right: Float[np.ndarray, " samples"], target: Int[np.ndarray
 
 
 def mean_average_precision(
-    scores: Float[np.ndarray, "samples classes"], relevant: Bool[np.ndarray, "samples classes"],
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> float:
-    """The mean over classes of `detection.average_precision`, which ranks the samples by each class's score. A class
-    that no sample with weight has, or that all have, is left out (in CLIP_benchmark the first counts as 0 and the
-    second as 1). NaN when none is left."""
-    found = [detection.average_precision(scores[:, one], relevant[:, one], weights) for one in range(scores.shape[1])]
-    known = [value for value in found if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    scores: Float[np.ndarray, "samples classes"], relevant: Bool[np.ndarray, "samples classes"]
+) -> detection.Weighted:
+    """The mean over classes of `detection.average_precision`, which ranks the samples by each class's score, as a
+    function of the samples' weights. A class that no sample with weight has, or that all have, is left out (in
+    CLIP_benchmark the first counts as 0 and the second as 1). NaN when none is left."""
+    precisions = [detection.average_precision(scores[:, one], relevant[:, one]) for one in range(scores.shape[1])]
 
+    def mean(weights: Float[np.ndarray, " samples"]) -> float:
+        known = [value for precision in precisions if not np.isnan(value := precision(weights))]
+        return float(np.mean(known)) if known else float("nan")
 
-def confusion(
-    predicted: Int[np.ndarray, " samples"], target: Int[np.ndarray, " samples"], classes: int,
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> Float[np.ndarray, "target predicted"]:
-    """How many samples of each class (rows) were taken for each class (columns). ValueError for a class that is not
-    there."""
-    _check(target, classes)
-    _check(predicted, classes)
-    pairs = target.astype(np.int64) * classes + predicted
-    return np.bincount(pairs, weights, classes**2).reshape(classes, classes).astype(np.float64)
+    return mean
 
 
 def _check(target: Int[np.ndarray, " samples"], classes: int) -> None:

@@ -5,82 +5,68 @@ Here a tie is not wrong. A threshold accepts all samples of one score or none, s
 exactly two working points, and the line between them is chance: an AUROC of 0.5, an average precision of the share of
 positives. In a ranking, where a tie could be broken in one's favour, it would be a gift. A score that is NaN is a
 failure: the lowest of a positive, the highest of a negative.
+
+Every figure is a function of the samples' weights, for a bootstrap: what is sorted is sorted once.
 """
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 Z = NormalDist().inv_cdf(0.975)
 
-
-class Share(NamedTuple):
-    """A share of `count` samples and its 95% interval (Wilson 1927). NaN of no samples."""
-
-    value: float
-    low: float
-    high: float
-    count: int
+Weighted = Callable[[Float[np.ndarray, " samples"]], float]
 
 
-def auroc(
-    score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"],
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> float:
+def auroc(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"]) -> Weighted:
     """The probability that a positive scores higher than a negative, where a tie counts one half: the area under the
     ROC curve (Hanley and McNeil 1982). NaN unless there are both kinds with weight."""
-    right, wrong = _by_score(score, positive, weights)
-    total = right.sum() * wrong.sum()
-    return float(right @ (np.cumsum(wrong) - wrong / 2) / total) if total > 0 else math.nan
+    place, count = _places(score, positive)
+
+    def area(weights: Float[np.ndarray, " samples"]) -> float:
+        right, wrong = _by_score(place, count, positive, weights)
+        total = right.sum() * wrong.sum()
+        return float(right @ (np.cumsum(wrong) - wrong / 2) / total) if total > 0 else math.nan
+
+    return area
 
 
-def average_precision(
-    score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"],
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> float:
+def average_precision(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"]) -> Weighted:
     """The mean of the precision over what each threshold, from the highest down, adds to the recall, as scikit-learn
     has it: no interpolation. NaN unless there are both kinds with weight."""
-    right, wrong = (side[::-1] for side in _by_score(score, positive, weights))
-    if not right.any() or not wrong.any():
-        return math.nan
-    # copies with weight 0 above the first with weight would be 0 / 0
-    accepted = np.maximum(np.cumsum(right + wrong), np.finfo(float).tiny)
-    return float(right @ (np.cumsum(right) / accepted) / right.sum())
+    place, count = _places(score, positive)
 
+    def precision(weights: Float[np.ndarray, " samples"]) -> float:
+        right, wrong = (side[::-1] for side in _by_score(place, count, positive, weights))
+        if not right.any() or not wrong.any():
+            return math.nan
+        # copies with weight 0 above the first with weight would be 0 / 0
+        accepted = np.maximum(np.cumsum(right + wrong), np.finfo(float).tiny)
+        return float(right @ (np.cumsum(right) / accepted) / right.sum())
 
-def true_positive_rate(
-    score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"], threshold: float
-) -> Share:
-    """Share of the positives that score at least `threshold`."""
-    return _share(_failing(score, positive)[positive] >= threshold)
-
-
-def false_positive_rate(
-    score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"], threshold: float
-) -> Share:
-    """Share of the negatives that score at least `threshold`."""
-    return _share(_failing(score, positive)[~positive] >= threshold)
-
-
-def threshold_at(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"], rate: float) -> float:
-    """The highest threshold that accepts at least that share of the positives. ValueError without positives."""
-    if not 0 < rate <= 1:
-        raise ValueError(f"a true-positive rate is above 0 and at most 1, got {rate}")
-    if not positive.any():
-        raise ValueError("no sample is positive, so that no threshold accepts a share of them")
-    found = np.sort(_failing(score, positive)[positive])[::-1]
-    return float(found[math.ceil(round(rate * len(found), 9)) - 1])  # 0.95 · 20 is a little more than 19
+    return precision
 
 
 def fpr_at_tpr(
     score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"], rate: float = 0.95
-) -> Share:
-    """The false-positive rate at the highest threshold that accepts that share of the positives ("FPR95"). The interval
-    takes the threshold as given; draw positives and negatives anew (a bootstrap) where theirs are few."""
-    return false_positive_rate(score, positive, threshold_at(score, positive, rate))
+) -> Weighted:
+    """The share of the negatives that score at least the highest threshold that accepts `rate` of the positives: FPR95.
+    NaN unless there are both kinds with weight. ValueError for a rate that is none."""
+    if not 0 < rate <= 1:
+        raise ValueError(f"a true-positive rate is above 0 and at most 1, got {rate}")
+    place, count = _places(score, positive)
+
+    def accepted(weights: Float[np.ndarray, " samples"]) -> float:
+        right, wrong = (side[::-1] for side in _by_score(place, count, positive, weights))
+        if not right.any() or not wrong.any():
+            return math.nan
+        wanted = rate * right.sum() * (1 - 1e-12)  # 0.95 · 20 is a little more than 19
+        return float(wrong[: int(np.argmax(np.cumsum(right) >= wanted)) + 1].sum() / wrong.sum())
+
+    return accepted
 
 
 def wilson(share: float, count: float, z: float = Z) -> tuple[float, float]:
@@ -92,24 +78,18 @@ def wilson(share: float, count: float, z: float = Z) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def _share(accepted: Bool[np.ndarray, " some"]) -> Share:
-    if not len(accepted):
-        return Share(math.nan, math.nan, math.nan, 0)
-    value = float(accepted.mean())
-    return Share(value, *wilson(value, len(accepted)), len(accepted))
-
-
-def _failing(
+def _places(
     score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"]
-) -> Float[np.ndarray, " samples"]:
-    return np.where(np.isnan(score), np.where(positive, -np.inf, np.inf), score)
+) -> tuple[Int[np.ndarray, " samples"], int]:
+    """The number of each sample's score among the different ones, from the lowest up, and how many there are."""
+    failing = np.where(np.isnan(score), np.where(positive, -np.inf, np.inf), score)
+    scores, place = np.unique(failing, return_inverse=True)
+    return place, len(scores)
 
 
 def _by_score(
-    score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"],
-    weights: Float[np.ndarray, " samples"] | None,
+    place: Int[np.ndarray, " samples"], count: int, positive: Bool[np.ndarray, " samples"],
+    weights: Float[np.ndarray, " samples"],
 ) -> tuple[Float[np.ndarray, " scores"], Float[np.ndarray, " scores"]]:
-    """The weight of the positives and of the negatives of each score, from the lowest up."""
-    weights = np.ones(len(score)) if weights is None else weights
-    scores, place = np.unique(_failing(score, positive), return_inverse=True)
-    return (np.bincount(place, weights * positive, len(scores)), np.bincount(place, weights * ~positive, len(scores)))
+    """The weight of the positives and of the negatives of each score."""
+    return np.bincount(place, weights * positive, count), np.bincount(place, weights * ~positive, count)

@@ -82,21 +82,6 @@ def mean_association_bias(
     return _association_sums(associated, first, family, figure)
 
 
-def association_p(
-    associated: Float[np.ndarray, " samples"], first: Bool[np.ndarray, " samples"], draws: int = 10_000, seed: int = 0
-) -> float:
-    """The share of random divisions into sets of the same sizes, the true one among them, whose means differ at least
-    as much, either way: the p of a two-sided permutation test. ValueError for an empty set."""
-    if first.all() or not first.any():
-        raise ValueError("an association bias needs samples of two sets")
-    rng, many = np.random.default_rng(seed), int(first.sum())
-    values = associated - associated.mean(dtype=np.float64)
-    # with the mean at 0 and the sizes fixed, the sum of one set says how far apart the means are
-    least = abs(values[first].sum()) - TIE
-    hits = sum(abs(rng.permutation(values)[:many].sum()) >= least for _ in range(draws))
-    return float((1 + hits) / (1 + draws))
-
-
 def worst_group(
     values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"],
     weights: Float[np.ndarray, " samples"] | None = None,

@@ -12,6 +12,7 @@ from diptych.evaluation.report.markup import Html, h
 from diptych.evaluation.report.sections import (
     calibration,
     cost,
+    domains,
     fairness,
     history,
     overview,
@@ -25,7 +26,8 @@ from diptych.evaluation.result import Comparison
 HERE = Path(__file__).parent
 SECTIONS = {
     "overview": overview.section, "history": history.section, "quality": quality.section, "pictures": pictures.section,
-    "prompts": prompts.section, "calibration": calibration.section, "fairness": fairness.section,
+    "prompts": prompts.section, "calibration": calibration.section, "domains": domains.section,
+    "fairness": fairness.section,
     "cost": cost.section, "provenance": provenance.section}
 
 MARK = (("picture", "M2 2.5 15 6v16L2 25.5Z M11.2 10.4a2.3 2.3 0 1 0-4.6 0a2.3 2.3 0 1 0 4.6 0Z"),

@@ -13,13 +13,15 @@ from diptych.evaluation.result import Comparison, Difference, Figure
 
 FAIRNESS = re.compile(r"^fairness| by |^(skew|representation|association) of ")
 """Tasks of `evaluation.fairness`, by their names."""
+APART = frozenset({"domains"})
+"""Tasks with a page of their own."""
 SHADES = 6
 """Classes of a heat table, besides none."""
 
 
 def section(comparison: Comparison) -> Html | None:
     """None without figures. The headline's task comes first, the others as they were run."""
-    own = [figure for figure in comparison.figures if not is_fairness(figure.task)]
+    own = [figure for figure in comparison.figures if not is_fairness(figure.task) and figure.task not in APART]
     tasks = sorted(_tasks(own), key=lambda task: task != comparison.headline[0])
     if not tasks:
         return None
@@ -85,7 +87,7 @@ def _heat(comparison: Comparison, figures: Sequence[Figure]) -> Html:
         value = part.partition("=")[2]
         label = h("span", value, data_language=value) if name == "language" else value
         samples = h("small", words.plural(max(figure.count for figure in own.values()), "sample"))
-        cells = (measured(own.get(model), class_=_shade(own.get(model), least, most)) for model in all_looks)
+        cells = (measured(own.get(model), class_=shade(own.get(model), least, most)) for model in all_looks)
         rows.append([content(label, samples), *cells])
     caption = f"{words.title(figures[0].task)}, {words.spoken(figures[0].name)} by {words.spoken(name)}"
     return table(caption, [words.title(name)], marks(all_looks.values()), rows, "heat")
@@ -96,7 +98,7 @@ def _mean_badness(figures: Iterable[Figure]) -> float:
     return sum(known) / len(known) if known else -math.inf
 
 
-def _shade(figure: Figure | None, least: float, most: float) -> str:
+def shade(figure: Figure | None, least: float, most: float) -> str:
     """A class from h0, as good as it gets here, to the strongest."""
     if figure is None or most <= least or not math.isfinite(bad := badness(figure)):
         return "h0"
