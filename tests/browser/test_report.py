@@ -11,7 +11,8 @@ from comparisons import comparison
 from diptych.evaluation.report.files import write_report
 from diptych.evaluation.result import Cell, Confusion
 
-TABS = ["Overview", "History", "Quality", "Pictures", "Prompts", "Calibration", "Fairness", "Cost", "Provenance"]
+TABS = ["Overview", "History", "Quality", "Pictures", "Prompts", "Calibration", "Domains", "Fairness", "Cost",
+        "Provenance"]
 A, B, C = "siglip2-base-patch16-224", "diptych-tiny", "mobileclip-s0"
 
 

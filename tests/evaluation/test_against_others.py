@@ -135,11 +135,11 @@ def test_several_labels_are_clip_benchmarks_but_for_classes_without_a_picture():
     rng = np.random.default_rng(4)
     scores, relevant = rng.random((80, 6)), rng.random((80, 6)) < 0.2
     theirs = zeroshot_classification.average_precision_per_class(torch.from_numpy(scores), torch.from_numpy(relevant))
-    ours = [detection.average_precision(scores[:, one], relevant[:, one]) for one in range(6)]
+    ours = [detection.average_precision(scores[:, one], relevant[:, one])(np.ones(80)) for one in range(6)]
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     nobody = torch.zeros(80, 1)
     assert zeroshot_classification.average_precision_per_class(torch.from_numpy(scores[:, :1]), nobody) == 0
-    assert np.isnan(detection.average_precision(scores[:, 0], np.zeros(80, bool)))
+    assert np.isnan(detection.average_precision(scores[:, 0], np.zeros(80, bool))(np.ones(80)))
 
 
 def test_ranks_are_torchmetrics():
@@ -169,7 +169,7 @@ def test_probabilities_overlaps_and_areas_are_torchmetrics():
     theirs = multiclass_calibration_error(torch.from_numpy(probability), torch.from_numpy(target), 4, n_bins=15)
     assert calibration.ece(said, right) == pytest.approx(float(theirs), abs=1e-6)
     score, positive = rng.normal(size=300), rng.random(300) < 0.3
-    assert detection.auroc(score, positive) == pytest.approx(
+    assert detection.auroc(score, positive)(np.ones(300)) == pytest.approx(
         float(binary_auroc(torch.from_numpy(score), torch.from_numpy(positive))), abs=1e-6)
     predicted, truth = rng.integers(0, 5, (2, 6, 40, 40))
     assert dense.mean_iou(*dense.overlaps(predicted, truth, 5)) == pytest.approx(float(multiclass_jaccard_index(

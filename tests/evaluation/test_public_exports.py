@@ -14,7 +14,7 @@ from diptych.core.errors import SourceError
 from diptych.evaluation.public import catalogue, hub, opening
 from diptych.evaluation.public.opening import found_in, listed, open_named
 from diptych.evaluation.sets import Columns, open_dataset
-from diptych.evaluation.zero_shot import ZeroShotConfig, names_of
+from diptych.evaluation.zero_shot import ZeroShotConfig, names_of, templates_of
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -83,7 +83,8 @@ def test_classes_without_a_picture_can_be_answered_and_one_may_have_no_name(tmp_
     root = export(tmp_path / "x", [classified(2, 2)], classes=["very nearby", "", "distant"], templates=["{c} shapes."])
     data = open_dataset(root / "test")
     assert data.classes == ("very nearby", "(1)", "distant") and names_of(data) == ["very nearby", "", "distant"]
-    assert ZeroShotConfig().texts(data) == ("{} shapes.",) and ZeroShotConfig(templates="plain").texts(data) == ("{}",)
+    assert templates_of(data, ZeroShotConfig()) == ("{} shapes.",)
+    assert templates_of(data, ZeroShotConfig(templates="plain")) == ("{}",)
 
 
 def test_retrieval_exports_have_a_caption_a_line(tmp_path):

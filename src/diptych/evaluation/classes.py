@@ -12,7 +12,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from diptych.core.files import sha256_bytes
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.templates import LANGUAGES
 
@@ -27,12 +29,12 @@ def with_texts(data: Dataset, path: str | Path) -> Dataset:
     as it should be."""
     named = _from_columns(data)
     columns = {name: values for name, values in data.columns.items() if name not in named}
-    names = {language: own for language, own in named.values() if own}
+    names = {**data.names, **{language: own for language, own in named.values() if own}}
     if "://" in str(path):
         return replace(data, columns=columns, names=names)
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    names |= _from_files(folder)
-    data = replace(data, columns=columns, names=names)
+    names |= (beside := _from_files(folder))
+    data = replace(data, columns=columns, names=names, sha256=_with(data.sha256, beside))
     return described(data, folder / DESCRIPTIONS) if (folder / DESCRIPTIONS).is_file() else data
 
 
@@ -52,7 +54,12 @@ def described(data: Dataset, path: str | Path) -> Dataset:
     if not found:
         raise ValueError(f"{path} describes {', '.join(map(repr, list(said)[:3])) or 'nothing'}, and {data.name} has "
                          f"the classes {', '.join(map(repr, data.classes[:3])) or 'none'}; its keys are their names")
-    return replace(data, descriptions=found)
+    return replace(data, descriptions=found, sha256=_with(data.sha256, found))
+
+
+def _with(sha256: str, more: Mapping[str, Any]) -> str:
+    """Of data with what a file beside them adds."""
+    return sha256_bytes(f"{sha256} {json.dumps(more)}".encode()) if more else sha256
 
 
 def _from_columns(data: Dataset) -> dict[str, tuple[str, dict[str, str]]]:
