@@ -12,10 +12,13 @@ from PIL import Image
 from coloured import classes, index, pictures
 from diptych import comparing
 from diptych.cli.main import main
-from diptych.core.errors import CollectionError, IndexMismatch, SourceError
+from diptych.core.errors import CollectionError, DiptychError, IndexMismatch, PictureError, SourceError
 from diptych.core.types import Pair
 from diptych.data.sources import file_stamp
+from diptych.evaluation import live, probes
 from diptych.evaluation.efficiency import EfficiencyConfig
+from diptych.evaluation.matching import MatchingConfig
+from diptych.evaluation.probes import LinearProbeConfig
 from diptych.evaluation.retrieval import RetrievalConfig
 from diptych.evaluation.robustness import QueriesConfig
 from diptych.evaluation.served import ServedConfig
@@ -127,6 +130,21 @@ def test_a_candidates_vectors_outlive_a_version_but_a_thumbnails_do_not(made, go
     assert made["other"].pictures == 2  # the new one, and the one that a thumbnail stood for
 
 
+def test_no_thumbnail_is_kept_as_the_original_that_could_not_be_read(made, gold, tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, "other", functools.partial(CountingEmbedder, "other"))
+    renewed = [Pair(uri=str(path), stamp=file_stamp(str(path))) for path in sorted((tmp_path / "photos").iterdir())]
+    jobs.index_pairs({"": renewed}, Collection("colours"), ColourEmbedder(), total=len(renewed))
+
+    def out_of_reach(uri):
+        raise PictureError("timed out", uri)
+
+    with monkeypatch.context() as away, pytest.raises(ValueError, match="no picture of collection:colours can be"):
+        away.setattr(live, "read_picture", out_of_reach)
+        comparing.compare(["other"], "collection:colours", suite=SUITE, gold=gold)
+    comparing.compare(["other"], "collection:colours", suite=SUITE, gold=gold)
+    assert made["other"].pictures == 39  # two black ones are the same
+
+
 def test_vectors_of_another_model_are_refused(made, gold, monkeypatch):
     monkeypatch.setitem(KINDS, "colours", functools.partial(CountingEmbedder, "another"))
     with pytest.raises(IndexMismatch, match="holds vectors of"):
@@ -184,6 +202,37 @@ def test_a_job_tells_what_has_changed_by_its_exit_status(made, gold, tmp_path, c
     assert "Run by run" in (newest / "report.html").read_text()
     assert pq.read_table(newest / "predictions" / "served.parquet").num_rows == 48
     assert main(command) == 0  # the run before was as bad
+
+
+def test_languages_are_those_of_every_task(made, tmp_path):
+    folder = classes(tmp_path / "pictures", each=2)
+    rows = ["image,caption_en,caption_de", *(f"{c}/{i}.png,{c} {i},{i} auf {c}" for c in COLOURS for i in range(2))]
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    suite = replace(SUITE, matching=MatchingConfig())
+    both = comparing.compare(["colours"], folder / "pairs.csv", suite=suite)
+    assert set(both.outcomes["matching"]["colours"].slices["language"]) == {"de", "en"}
+    found = comparing.compare(["colours"], folder / "pairs.csv", suite=suite, languages=["de"])
+    assert {id_.split("|")[1] for id_ in found.outcomes["matching"]["colours"].ids} == {"de"}
+    assert found.comparison.data.counts["captions"] == 16
+    with pytest.raises(ValueError, match="no captions in 'fr'; it has 'de', 'en'"):
+        comparing.compare(["colours"], folder / "pairs.csv", suite=suite, languages=["fr"])
+
+
+def test_a_limit_leaves_all_classes_to_be_answered(made, tmp_path):
+    folder = classes(tmp_path / "pictures", each=3)
+    suite = Suite(name="small", zero_shot=ZeroShotConfig(), draws=200)
+    found = comparing.compare(["colours"], folder, suite=suite, limit=4)
+    assert found.comparison.data.counts == {"pictures": 4, "captions": 0, "classes": len(COLOURS), "languages": 0}
+    assert {f.chance for f in found.comparison.figures if f.name == "acc@1"} == {1 / len(COLOURS)}
+
+
+def test_an_evaluator_says_before_training_what_is_missing(tmp_path, monkeypatch):
+    folder = classes(tmp_path / "pictures", each=2)
+    monkeypatch.setattr(probes, "find_spec", lambda _: None)
+    with pytest.raises(DiptychError, match="need scikit-learn"):
+        comparing.evaluator(folder, suite=Suite(name="probe", linear_probe=LinearProbeConfig()))
+    with pytest.raises(ValueError, match="no column 'region'"):
+        comparing.evaluator(folder, suite=Suite(name="groups", zero_shot=ZeroShotConfig(), groups=("region",)))
 
 
 def test_an_evaluator_opens_its_data_before_and_keeps_nothing(tmp_path, own_home):

@@ -10,7 +10,7 @@ import pytest
 
 from diptych.cli.main import parser
 from diptych.data import pictograms
-from diptych.evaluation.suite import DECIDING, HEADLINES
+from diptych.evaluation.tasks import DECIDING, HEADLINES
 from diptych.recipes.family.config import DataConfig, Recipe, Stage
 from diptych.recipes.reproduce.table import EXPERIMENTS
 from diptych.recipes.suites import SUITES

@@ -10,6 +10,7 @@ from diptych.workbench import is_bundled, load_model
 if TYPE_CHECKING:
     from diptych.core.types import Embedder
     from diptych.evaluation.dataset import Dataset
+    from diptych.evaluation.embedded import Looks
     from diptych.evaluation.selection import Choice, Needs
     from diptych.evaluation.sets import Columns
     from diptych.evaluation.suite import Entrant, Evaluated
@@ -36,6 +37,7 @@ def compare(
     here, IndexMismatch that the collection's vectors are not those of its model.
     """
     from diptych.evaluation.classes import described
+    from diptych.evaluation.retrieval import in_languages
     from diptych.evaluation.suite import evaluate
     from diptych.models.choice import machine
     from diptych.recipes.suites import standard
@@ -52,8 +54,8 @@ def compare(
         data, entrants = _dataset(on, columns, languages, limit, suite.seed, scenes), _entrants(models)
     if descriptions is not None:
         data = described(data, descriptions)
-    if languages and suite.retrieval is not None:
-        suite = replace(suite, retrieval=replace(suite.retrieval, languages=tuple(languages)))
+    if languages:
+        data = in_languages(data, languages)
     return evaluate(suite, entrants, data, machine("cpu"))
 
 
@@ -65,7 +67,7 @@ def evaluator(
 
     The data are opened and every picture decoded once here: SourceError and ValueError come before any training.
     """
-    from diptych.evaluation.suite import scores
+    from diptych.evaluation.suite import check, scores
     from diptych.evaluation.vectors import readable
     from diptych.recipes.suites import quick
 
@@ -77,7 +79,8 @@ def evaluator(
     if not data.captions and len(data.classes) < 2:
         raise ValueError(f"{data.name} has neither captions nor two classes to judge a model by; give it a column "
                          "'caption' or 'label', text files beside the pictures, or a folder for each class")
-    return lambda embedder: scores(suite, embedder, data)
+    check(suite, data)
+    return lambda embedder: scores(suite, embedder, data, _looks(cast("TorchEmbedder", embedder)))
 
 
 def _live(
@@ -138,9 +141,7 @@ def _entrants(models: Sequence[str]) -> "list[Entrant]":
     """Each with a name as short as tells it apart: a run folder's model is called by the run."""
     import functools
 
-    from diptych.evaluation.embedded import Looks
     from diptych.evaluation.suite import Entrant
-    from diptych.models import explain
     from diptych.models.checkpoints.captioner import has_captioner, open_captioner
     from diptych.models.operations import tower_operations
 
@@ -156,10 +157,19 @@ def _entrants(models: Sequence[str]) -> "list[Entrant]":
         found.append(Entrant(
             embedder=embedder.renamed(called if short.count(called) == 1 else name), runtime=embedder.engine.name,
             open_model=functools.partial(load_model, name), weights_bytes=weights.stat().st_size,
-            image_operations=image, text_operations=text, looks=Looks(
-                patches=functools.partial(explain.patch_features, embedder),
-                heat=functools.partial(explain.heats, embedder), describe=describe)))
+            image_operations=image, text_operations=text, looks=replace(_looks(embedder), describe=describe)))
     return found
+
+
+def _looks(embedder: "TorchEmbedder") -> "Looks":
+    """What any of our towers shows of its patches."""
+    import functools
+
+    from diptych.evaluation.embedded import Looks
+    from diptych.models import explain
+
+    return Looks(patches=functools.partial(explain.patch_features, embedder),
+                 heat=functools.partial(explain.heats, embedder))
 
 
 def _find(name: str) -> "Found":

@@ -1,5 +1,7 @@
 """True against other captions: the figures are scikit-learn's, and false captions are false."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -47,6 +49,19 @@ def test_a_constant_embedder_is_chance_and_accepts_all():
     same = world(constant(COUNT), {caption.text: constant(1)[0] for caption in CAPTIONS})
     found = matching(same, MatchingConfig(captions=50))
     assert found.figure("auroc") == 0.5 and found.figure("fpr@95tpr") == 1.0 and len(found.ids) <= 100
+
+
+def test_captions_that_are_held_apart_are_one_text():
+    twice = [Caption(text=f"en {i % 2}", pictures=(i,), language="en") for i in range(COUNT)]
+    found = matching(world(np.random.default_rng(0).normal(size=(COUNT, 8)), captions=twice), MatchingConfig())
+    for picture, text, true in zip(*(found.details[name] for name in ("picture", "text", "true")), strict=True):
+        assert true == (int(text.split()[1]) == int(picture[1:]) % 2)
+
+
+def test_a_gold_set_does_not_say_what_is_false():
+    one = world(constant(COUNT))
+    with pytest.raises(ValueError, match="does not say of every query"):
+        matching(replace(one, data=replace(one.data, distractors=True)), MatchingConfig())
 
 
 def test_one_caption_is_no_matching():

@@ -83,6 +83,16 @@ def test_one_picture_with_two_classes_is_one_answer(tmp_path):
     assert data.labels == ("boat", "sea", "sea") and data.same == (0, 0, 2) and len(set(data.ids)) == 3
 
 
+def test_each_caption_of_a_picture_keeps_what_its_row_denies(tmp_path):
+    folder_of(tmp_path, {"a.png": drawn(1), "b.png": drawn(2)})
+    rows = [{"image": "a.png", "caption": "one", "negative_swap": "eno"},
+            {"image": "a.png", "caption": "two", "negative_swap": "owt"},
+            {"image": "b.png", "caption": "three", "negative_swap": ""}]
+    data = open_dataset(table(tmp_path, rows))
+    assert {c.text: c.negatives for c in data.captions} == {
+        "one": (("swap", "eno"),), "two": (("swap", "owt"),), "three": ()}
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "tar"])
 def test_every_kind_of_file_gives_the_same_data(tmp_path, kind):
     pictures = {f"{i}.png": drawn(i) for i in range(4)}

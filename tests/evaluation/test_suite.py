@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from coloured import classes
+from diptych.core.errors import PictureError
 from diptych.data.regions import Region
 from diptych.evaluation.captioning import CaptioningConfig
 from diptych.evaluation.dataset import Dataset, Maps
@@ -90,6 +91,17 @@ def test_a_task_is_left_out_for_the_models_that_cannot_do_it(data):
     assert alone.headline == ("captioning", "cider") and alone.sentences[0].startswith("colours reaches")
     none = evaluate(suite, [entrant(ConstantEmbedder), entrant(ColourEmbedder)], data).comparison
     assert set(none.provenance.left_out) == {"captioning"}  # once, for all of them
+
+
+def test_a_picture_that_goes_meanwhile_costs_its_task_alone(data):
+    def gone(_):
+        raise PictureError("removed from the collection")
+
+    stored = replace(entrant(ColourEmbedder), stored=ColourEmbedder().embed_images(
+        [Image.open(io.BytesIO(data.read(i))) for i in range(len(data))]))
+    found = evaluate(replace(SUITE, efficiency=None), [stored], replace(data, read=gone))
+    assert set(found.outcomes) == {"text_to_image", "image_to_text", "zero_shot"}
+    assert "removed from the collection" in found.comparison.provenance.left_out["corruptions"]
 
 
 def test_a_public_sets_own_figure_leads(data):

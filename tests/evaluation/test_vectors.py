@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from coloured import classes, drawn, encoded
+from diptych.core.errors import PictureError
 from diptych.evaluation import vectors
 from diptych.evaluation.dataset import subset
 from diptych.evaluation.sets import open_dataset
@@ -79,7 +80,26 @@ def test_broken_pictures_are_left_out_and_listed(tmp_path):
     assert np.isfinite(found.vectors[kept]).all() and set(data.labels) == set(COLOURS)
     for number in range(len(data)):
         assert data.read(number) == (folder / data.ids[number]).read_bytes()
-    assert embed_dataset(CountingEmbedder(), whole, "x").broken == found.broken  # remembered with the block
+    assert "object at" not in found.broken[17]
+    (folder / "green" / "2.png").write_bytes(encoded(drawn((9, 9, 9), "tall")))
+    repaired, again = open_dataset(folder), CountingEmbedder()
+    assert set(embed_dataset(again, repaired, "x").broken.values()) <= set(found.broken.values())
+    assert again.pictures == 1
+
+
+def test_what_could_not_be_read_is_tried_again(data):
+    def out_of_reach(_):
+        raise PictureError("timed out")
+
+    away = replace(data, read=out_of_reach)
+    assert len(embed_dataset(CountingEmbedder(), away, "x").broken) == len(data)
+    embedder = CountingEmbedder()
+    assert not embed_dataset(embedder, data, "x").broken and embedder.pictures == len(data)
+
+
+def test_a_class_without_a_picture_can_still_be_answered(data):
+    few = replace(subset(data, range(6)), classes=data.classes)
+    assert without(few, {})[0].classes == without(few, {0: "broken"})[0].classes == data.classes
 
 
 def test_nothing_left_is_told(tmp_path):

@@ -23,7 +23,8 @@ from diptych.evaluation.report import record, words
 from diptych.evaluation.report.files import write_report
 from diptych.evaluation.result import Comparison, Difference, Figure, History, Point
 from diptych.evaluation.significance import differences_of
-from diptych.evaluation.suite import DECIDING, Evaluated
+from diptych.evaluation.suite import Evaluated
+from diptych.evaluation.tasks import DECIDING
 
 RUNS = 365
 """So many are carried from one to the next for the chart."""

@@ -5,6 +5,7 @@ where they came from; one that is gone from there, or is another one now, from t
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from diptych.data.pictures import read_picture
 from diptych.data.sources import file_stamp
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.gold import read_gold
-from diptych.evaluation.sets import LABELS
+from diptych.evaluation.sets import LABELS, parted
 from diptych.index.contents import Contents
 from diptych.index.store import Collection
 
@@ -41,7 +42,7 @@ def open_live(
     asked = read_gold(gold, lambda name: places.get(name, ()), languages)
     columns = dict(contents.metadata)
     column = label or next((name for name in LABELS if name in columns), None)
-    labels = columns.pop(column) if column else ("",) * len(contents)
+    labels, tags, classes = parted(columns.pop(column) if column else ("",) * len(contents))
     first: dict[str, int] = {}
     said = [(caption.language, caption.text, caption.pictures) for caption in asked.captions]
     told = json.dumps([contents.fingerprint, contents.version, contents.ids, said], ensure_ascii=False)
@@ -49,10 +50,11 @@ def open_live(
     ids = [uri if len(places[uri]) == 1 else f"{uri}#{id_[:12]}"
            for id_, uri in zip(contents.ids, contents.uris, strict=True)]
     sha256 = sha256_bytes(told.encode("utf-8", "replace"))
+    kept = _names(contents, sha256) if others else ()
     return Dataset(
-        name=f"collection:{collection.name}", sha256=sha256, contents=_names(contents, sha256) if others else (),
+        name=f"collection:{collection.name}", sha256=sha256, contents=kept,
         revision=f"version {contents.version} of {contents.fingerprint[:12]}", ids=tuple(ids),
-        read=_reader(collection, contents), labels=labels, classes=tuple(sorted({*labels} - {""})),
+        read=_reader(collection, contents, kept), labels=labels, tags=tags, classes=classes,
         captions=asked.captions, columns=columns, skipped=asked.skipped, distractors=True,
         same=tuple(first.setdefault(content, number) for number, content in enumerate(contents.hashes)))
 
@@ -62,7 +64,8 @@ def _names(contents: Contents, sha256: str) -> tuple[str, ...]:
     others nobody knows yet whether the thumbnail will stand for them, so those vectors are this version's alone."""
     def unchanged(number: int) -> bool:
         try:
-            return file_stamp(contents.uris[number]) == contents.stamps[number]
+            uri = contents.uris[number]
+            return file_stamp(uri) == contents.stamps[number] and os.access(uri, os.R_OK)
         except (OSError, ValueError):
             return False
 
@@ -70,7 +73,8 @@ def _names(contents: Contents, sha256: str) -> tuple[str, ...]:
                  for number, content in enumerate(contents.hashes))
 
 
-def _reader(collection: Collection, contents: Contents) -> Callable[[int], bytes]:
+def _reader(collection: Collection, contents: Contents, kept: Sequence[str]) -> Callable[[int], bytes]:
+    """No thumbnail stands for a file whose vector will be `kept` by the file's content."""
     told = False
 
     def read(number: int) -> bytes:
@@ -81,7 +85,11 @@ def _reader(collection: Collection, contents: Contents) -> Callable[[int], bytes
             if sha256_bytes(data) == contents.hashes[number]:
                 return data
             reason = "it has changed since it was indexed"
+            if kept and kept[number] == contents.hashes[number]:
+                raise PictureError(reason, uri)
         except PictureError as error:
+            if kept and kept[number] == contents.hashes[number]:
+                raise
             reason = str(error)
         if not told:
             telemetry.notice(f"thumbnails of {collection.name} stand for pictures that cannot be read where they came "

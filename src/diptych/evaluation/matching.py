@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.data import draws
 from diptych.evaluation.compositional import cosines
-from diptych.evaluation.dataset import Caption, Dataset
+from diptych.evaluation.dataset import Caption, Dataset, as_queries
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import detection
 from diptych.evaluation.outcome import Outcome
@@ -38,9 +38,12 @@ def matching(embedded: Embedded, config: MatchingConfig) -> Outcome:
     a caption of the same language that is true of neither it nor one with the same pixels. "auroc" is how often a true
     pair scores higher than a false one; "fpr@95tpr" the share of false pairs that are accepted with 95% of the true.
 
-    ValueError when no language has two captions of different pictures.
+    ValueError when no language has two captions of different pictures, and for a gold set, which does not say all that
+    is true of a picture.
     """
     data = embedded.data
+    if data.distractors:
+        raise ValueError(f"{data.name} does not say of every query whether it is true of a picture")
     pairs = [pair for language in data.languages for pair in _pairs(data, language, config)]
     if not pairs:
         raise ValueError(f"{data.name} has no two captions in one language that are true of different pictures; "
@@ -62,7 +65,7 @@ def matching(embedded: Embedded, config: MatchingConfig) -> Outcome:
 
 def _pairs(data: Dataset, language: str, config: MatchingConfig) -> Sequence[tuple[int, Caption, bool]]:
     """Of each caption drawn in a language, a true pair and a false one, where there is a false one."""
-    captions = [caption for caption in data.captions if caption.language == language]
+    captions = as_queries([caption for caption in data.captions if caption.language == language])
     same = data.same or range(len(data))
     shown = [frozenset(same[picture] for picture in caption.pictures) for caption in captions]
     rng = draws.generator(config.seed, "matching", language)

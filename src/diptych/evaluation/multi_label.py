@@ -10,6 +10,8 @@ from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import classification
 from diptych.evaluation.metrics.ranking import TIE
 from diptych.evaluation.outcome import Outcome
+from diptych.evaluation.slices import slices
+from diptych.evaluation.split import COLUMN
 from diptych.evaluation.zero_shot import ZeroShotConfig, class_vectors, prompts, tested
 
 TASK = "multi_label"
@@ -39,7 +41,7 @@ def multi_label(embedded: Embedded, config: ZeroShotConfig) -> Outcome:
     return Outcome(
         task=TASK, ids=[data.ids[picture] for picture in pictures], values={"acc@1": right},
         statistics={"mean_average_precision": classification.mean_average_precision(scores, relevant)},
-        groups=[str(same[picture]) for picture in pictures],
+        groups=[str(same[picture]) for picture in pictures], slices=slices(data, pictures, without={COLUMN}),
         details={"expected": [list(data.tags[picture]) for picture in pictures],
                  "predicted": [data.classes[at] for at in scores.argmax(axis=1)]},
         chance={"mean_average_precision": _by_luck(relevant)} | (

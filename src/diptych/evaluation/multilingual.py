@@ -17,11 +17,13 @@ from diptych.evaluation.metrics import classification
 from diptych.evaluation.metrics.sums import mean_of_means, of_means
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.split import column_of
+from diptych.evaluation.templates import in_language
 from diptych.evaluation.zero_shot import AUTO, ZeroShotConfig, class_vectors, labelled, prompts
 
 TASK = "zero_shot_languages"
 OWN = "own"
-"""What the language of the data is called where nobody says."""
+"""What the language of the data is called where nobody says; its templates are English."""
+ENGLISH = "en"
 
 _AT_ONCE = 1 << 22
 """Scores in memory at a time: 16 MiB."""
@@ -55,7 +57,8 @@ def zero_shot_languages(embedded: Embedded, config: MultilingualConfig) -> Outco
     ks = (1, 5) if len(data.classes) > 5 else (1,)
     hits: dict[int, list[Float[np.ndarray, " pictures"]]] = {k: [] for k in ks}
     for language in spoken:
-        classes = class_vectors(embedded, prompts(data, ZeroShotConfig(templates=templates, language=language)))
+        own = in_language(language or ENGLISH) if templates == AUTO else templates
+        classes = class_vectors(embedded, prompts(data, ZeroShotConfig(templates=own, language=language)))
         for k, found in zip(ks, _right(embedded.images[pictures], classes, target, ks), strict=True):
             hits[k].append(found)
     values = {f"acc@{k}": np.concatenate(found) for k, found in hits.items()}

@@ -7,7 +7,7 @@ answers that are. Pictures with the same pixels are one answer. A tie with a wro
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -144,6 +144,15 @@ def _by_luck(ranks: ranking.Ranks, answers: int, k: int) -> Float[np.ndarray, " 
     for at in range(min(k, answers)):
         missed *= np.maximum(answers - positives - at, 0) / (answers - at)
     return np.where(positives > 0, 1 - missed, np.nan)
+
+
+def in_languages(data: Dataset, languages: Sequence[str]) -> Dataset:
+    """The data with captions and class names in these languages alone, and those in the data's own. ValueError, which
+    names those that there are, for a language without captions."""
+    if data.captions:
+        check_languages(data, languages)
+    return replace(data, captions=tuple(caption for caption in data.captions if caption.language in languages),
+                   names={code: names for code, names in data.names.items() if not code or code in languages})
 
 
 def check_languages(data: Dataset, languages: Sequence[str]) -> None:

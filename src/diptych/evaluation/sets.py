@@ -75,6 +75,10 @@ class _Row:
     maps: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+_Said = dict[tuple[str, str], dict[tuple[str, str], None]]
+"""(language, text) of captions, and (kind, text) of what each one's row says is false."""
+
+
 def open_dataset(
     path: str | Path, columns: Columns | None = None, *, name: str | None = None, merge: bool = True
 ) -> Dataset:
@@ -199,12 +203,12 @@ def _check_columns(name: str, columns: Columns, rows: Sequence[_Row]) -> None:
                              f"{', '.join(there) or 'none'}")
 
 
-def _merged(rows: Sequence[_Row], merge: bool) -> tuple[list[_Row], list[tuple[tuple[str, str], ...]]]:
-    """One row for each picture, class and part (all of them without `merge`); and, for each, what all its rows say:
-    (language, text)."""
+def _merged(rows: Sequence[_Row], merge: bool) -> tuple[list[_Row], list[_Said]]:
+    """One row for each picture, class and part (all of them without `merge`); and, for each, what all its rows say, by
+    (language, text), with what that caption's row denies."""
     seen: dict[object, int] = {}
     kept: list[_Row] = []
-    said: list[dict[tuple[str, str], None]] = []
+    said: list[_Said] = []
     ids: set[str] = set()
     for row in rows:
         at = seen.setdefault((row.sha256, row.label, row.split) if merge else len(kept), len(kept))
@@ -217,8 +221,10 @@ def _merged(rows: Sequence[_Row], merge: bool) -> tuple[list[_Row], list[tuple[t
             said.append({})
         elif row.regions:
             kept[at] = replace(kept[at], regions=tuple(dict.fromkeys((*kept[at].regions, *row.regions))))
-        said[at].update(dict.fromkeys((language, text) for text, language in row.captions))
-    return kept, [tuple(texts) for texts in said]
+        for number, (text, language) in enumerate(row.captions):
+            denied = said[at].setdefault((language, text), {})
+            denied.update(dict.fromkeys(row.negatives if number == 0 else ()))
+    return kept, said
 
 
 def _labelled_by_folder(rows: Sequence[_Row]) -> list[_Row]:
@@ -234,16 +240,15 @@ def _labelled_by_folder(rows: Sequence[_Row]) -> list[_Row]:
 
 
 def _dataset(
-    name: str, shards: Sequence[Shard], rows: Sequence[_Row], said: Sequence[tuple[tuple[str, str], ...]],
+    name: str, shards: Sequence[Shard], rows: Sequence[_Row], said: Sequence[_Said],
     skipped: Sequence[tuple[str, str]], things: Sequence[str],
 ) -> Dataset:
     true_of: dict[tuple[str, str], list[int]] = {}
     negatives: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
-    for number, (row, texts) in enumerate(zip(rows, said, strict=True)):
-        for text in texts:
+    for number, texts in enumerate(said):
+        for text, denied in texts.items():
             true_of.setdefault(text, []).append(number)
-        if texts and row.negatives:
-            negatives.setdefault(texts[0], {}).update(dict.fromkeys(row.negatives))
+            negatives.setdefault(text, {}).update(denied)
     captions = tuple(Caption(text=text, language=language, pictures=tuple(pictures),
                              negatives=tuple(negatives.get((language, text), ())))
                      for (language, text), pictures in true_of.items())
@@ -252,23 +257,33 @@ def _dataset(
                for column in sorted({column for row in rows for column in row.columns})}
     if any(row.split for row in rows):
         columns["split"] = tuple(row.split for row in rows)
-    contents = [(row.id, row.sha256, row.label, row.split, texts, row.negatives, sorted(row.columns.items()),
+    contents = [(row.id, row.sha256, row.label, row.split, [(*text, *denied) for text, denied in texts.items()],
+                 sorted(row.columns.items()),
                  *([repr(row.regions)] if row.regions else []), *sorted(row.maps.items()))
                 for row, texts in zip(rows, said, strict=True)]
     labels = tuple(row.label for row in rows)
     maps = maps_of([row.maps for row in rows], lambda i: shards[rows[i].shard].read(rows[i].index).parts,
                    [row.id for row in rows], things)
-    tags = tuple(_tags(label) for label in labels)
-    labels = tuple(each[0] if len(each) == 1 else "" for each in tags)
-    tags = tags if any(len(each) > 1 for each in tags) else ()
+    labels, tags, classes = parted(labels)
     return Dataset(
         name=name, sha256=sha256_bytes(json.dumps(contents, ensure_ascii=False).encode("utf-8", "replace")),
         ids=tuple(row.id for row in rows), read=lambda i: shards[rows[i].shard].read(rows[i].index).data,
         labels=labels, tags=tags, captions=captions, columns=columns,
-        classes=tuple(sorted({*labels, *(tag for each in tags for tag in each)} - {""})),
+        classes=classes,
         same=tuple(first.setdefault(row.sha256, number) for number, row in enumerate(rows)),
         contents=tuple(row.sha256 for row in rows), skipped=tuple(skipped), maps=maps,
         regions={number: row.regions for number, row in enumerate(rows) if row.regions})
+
+
+def parted(
+    labels: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """Of each picture its class, "" where it has several; all of its classes, nothing where no picture has several; and
+    the classes that there are."""
+    tags = tuple(_tags(label) for label in labels)
+    one = tuple(each[0] if len(each) == 1 else "" for each in tags)
+    classes = tuple(sorted({tag for each in tags for tag in each}))
+    return one, tags if any(len(each) > 1 for each in tags) else (), classes
 
 
 def _tags(label: str) -> tuple[str, ...]:

@@ -37,22 +37,9 @@ from diptych.evaluation.report.verdict import verdict
 from diptych.evaluation.result import Comparison, Cost, Data, Model, Provenance, Template
 from diptych.evaluation.significance import differences_of
 from diptych.evaluation.split import column_of
-from diptych.evaluation.tasks import Suite, tasks_of
+from diptych.evaluation.tasks import DECIDING, HEADLINES, Suite, tasks_of
 from diptych.evaluation.vectors import Pictures, embed_dataset, embedded, without
 from diptych.evaluation.views import views
-
-HEADLINES = (("text_to_image", "mean_hit@1"), ("text_to_image", "hit@1"), ("zero_shot", "acc@1"),
-             ("multi_label", "mean_average_precision"), ("hard_negatives", "true_over_negative"),
-             ("linear_probe", "acc@1"), ("corruptions", "cosine"), ("captioning", "cider"), ("segmentation", "miou"),
-             ("grounding", "acc@iou0.5"), ("depth", "rmse"))
-"""By which models are ranked: the first that all of them have, else the first that one has."""
-
-DECIDING = frozenset({
-    "mean_hit@1", "hit@1", "ndcg@10", "acc@1", "mean_per_class_recall", "true_over_negative", "group", "right",
-    "mean_acc@1", "mean_average_precision", "auroc", "out_of_domain",
-    "retention", "typo_retention", "paraphrase_retention", "ece", "max_skew@100", "representation_bias",
-    "association_bias", "cider", "miou", "rmse", "acc@iou0.5"})
-"""The figures that are tested between models. Each one more makes all of them harder to tell apart."""
 
 GROUPED = ("zero_shot", "image_to_text")
 """Tasks whose samples are pictures and can be told by groups of them."""
@@ -93,7 +80,7 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     names = [entrant.embedder.spec.name for entrant in entrants]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"models are told apart by their names, got {', '.join(names) or 'none'}")
-    _check(suite, whole, entrants)
+    check(suite, whole, [entrant.looks for entrant in entrants])
     phase = telemetry.Phases()
     with phase("embedding"):
         made = [Pictures(vectors=e.stored, broken={}) if e.stored is not None else
@@ -141,23 +128,24 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
         costs=tuple(costs), views=replace(seen, templates=tuple(templates))))
 
 
-def scores(suite: Suite, embedder: Embedder, data: Dataset) -> dict[str, float]:
+def scores(suite: Suite, embedder: Embedder, data: Dataset, looks: Looks | None = None) -> dict[str, float]:
     """Every figure of all the data by its name, such as "text_to_image/hit@1", of a model that is still learning: no
-    intervals, no costs, and no vector is kept."""
+    intervals, no costs, and no vector is kept. What cannot be done is left out."""
     made = embed_dataset(embedder, data, keep=False)
     data, kept = without(data, made.broken)
-    given = {embedder.spec.name: embedded(embedder, data, made.vectors[kept], keep=False)}
+    given = {embedder.spec.name: embedded(embedder, data, made.vectors[kept], looks=looks, keep=False)}
     outcomes, _ = _outcomes(suite, given, telemetry.Phases())
     found = {f"{outcome.task}/{name}": outcome.figure(name) for by_model in outcomes.values()
              for outcome in by_model.values() for name in outcome.names}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _check(suite: Suite, data: Dataset, entrants: Sequence[Entrant]) -> None:
-    """What would end all the work is told before it."""
+def check(suite: Suite, data: Dataset, looks: Sequence[Looks] = ()) -> None:
+    """What would end all the work is told before it: ValueError for columns and languages that are not there,
+    DiptychError for a package that is not."""
     if suite.linear_probe or suite.few_shot or suite.domains or suite.segmentation:
         probes.require()
-    if suite.captioning and any(entrant.looks.describe for entrant in entrants):
+    if suite.captioning and any(look.describe for look in looks):
         captioning.require()
     for group in suite.groups:
         column_of(data, group)
@@ -191,7 +179,7 @@ def _outcomes(
                 try:
                     for outcome in run(one):
                         outcomes.setdefault(outcome.task, {})[name] = outcome
-                except ValueError as error:
+                except (ValueError, PictureError) as error:  # a live collection's picture may just have gone
                     why[name] = str(error)
         left_out |= _told(task, why, len(given))
     return outcomes, left_out

@@ -39,6 +39,19 @@ from diptych.evaluation.segmentation import SegmentationConfig, segmentation
 from diptych.evaluation.served import ServedConfig
 from diptych.evaluation.zero_shot import ZeroShotConfig
 
+HEADLINES = (("text_to_image", "mean_hit@1"), ("text_to_image", "hit@1"), ("zero_shot", "acc@1"),
+             ("multi_label", "mean_average_precision"), ("hard_negatives", "true_over_negative"),
+             ("linear_probe", "acc@1"), ("corruptions", "cosine"), ("captioning", "cider"), ("segmentation", "miou"),
+             ("grounding", "acc@iou0.5"), ("depth", "rmse"))
+"""By which models are ranked: the first that all of them have, else the first that one has."""
+
+DECIDING = frozenset({
+    "mean_hit@1", "hit@1", "ndcg@10", "acc@1", "mean_per_class_recall", "true_over_negative", "group", "right",
+    "mean_acc@1", "mean_average_precision", "auroc", "out_of_domain",
+    "retention", "typo_retention", "paraphrase_retention", "ece", "max_skew@100", "representation_bias",
+    "association_bias", "cider", "miou", "rmse", "acc@iou0.5"})
+"""The figures that are tested between models. Each one more makes all of them harder to tell apart."""
+
 Run = Callable[[Embedded, Any], Sequence[Outcome]]
 
 

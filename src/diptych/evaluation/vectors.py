@@ -42,7 +42,7 @@ def embed_dataset(embedder: Embedder, data: Dataset, runtime: str = "", *, keep:
     ("fp32 torch"): another precision gives other vectors. Without `keep` nothing is read from disk or left there: a
     model that is still learning has no fingerprint. NotFiniteVectors when the model gives NaN."""
     contents = data.contents or [f"{data.sha256} {name}" for name in data.ids]
-    kept = _Kept(embedder, runtime, "pictures", keep)
+    kept, broken = _Kept(embedder, runtime, "pictures", keep), dict[str, str]()
     first = {content: number for number, content in reversed(list(enumerate(contents)))}
     new = [content for content in dict.fromkeys(contents) if content not in kept]
     with ThreadPoolExecutor(_DECODERS) as pool, telemetry.progress(
@@ -50,16 +50,20 @@ def embed_dataset(embedder: Embedder, data: Dataset, runtime: str = "", *, keep:
         bar.advance(len(first) - len(new))
         for start in range(0, len(new), BLOCK):
             part = new[start : start + BLOCK]
-            pictures = list(pool.map(lambda content: _decoded(data, first[content]), part))
-            broken = {content: picture for content, picture in zip(part, pictures, strict=True)
-                      if isinstance(picture, str)}
-            vectors = np.full((len(part), embedder.spec.dim), np.nan, np.float32)
-            if whole := [picture for picture in pictures if not isinstance(picture, str)]:
-                vectors[[content not in broken for content in part]] = _checked(embedder.embed_images(whole), embedder)
-            kept.add(part, vectors, broken)
+            whole: dict[str, Picture] = {}
+            for content, picture in zip(part, pool.map(lambda c: _decoded(data, first[c]), part), strict=True):
+                if isinstance(picture, str):
+                    broken[content] = picture  # not kept: another time it may be there
+                else:
+                    whole[content] = picture
+            if whole:
+                kept.add(list(whole), _checked(embedder.embed_images(list(whole.values())), embedder))
             bar.advance(len(part))
-    return Pictures(vectors=kept.vectors(contents), broken={
-        number: kept.broken[content] for number, content in enumerate(contents) if content in kept.broken})
+    vectors = np.full((len(contents), embedder.spec.dim), np.nan, np.float32)
+    there = [number for number, content in enumerate(contents) if content not in broken]
+    vectors[there] = kept.vectors([contents[number] for number in there])
+    return Pictures(vectors=vectors, broken={
+        number: broken[content] for number, content in enumerate(contents) if content in broken})
 
 
 def readable(data: Dataset) -> Dataset:
@@ -75,13 +79,14 @@ def readable(data: Dataset) -> Dataset:
 
 
 def without(data: Dataset, broken: dict[int, str]) -> tuple[Dataset, Int[np.ndarray, " kept"]]:
-    """The data set without those pictures, which are listed as skipped, and the numbers of those that stay. ValueError
-    when nothing is left."""
+    """The data set without those pictures, which are listed as skipped, and the numbers of those that stay; a class
+    without a picture can still be answered. ValueError when nothing is left."""
     kept = [i for i in range(len(data)) if i not in broken]
     if not kept:
         raise ValueError(f"no picture of {data.name} can be decoded; the first says: {next(iter(broken.values()))}")
     told = tuple((data.ids[i], reason) for i, reason in sorted(broken.items()))
-    return replace(subset(data, kept), skipped=(*data.skipped, *told)), np.array(kept, np.int64)
+    left = replace(subset(data, kept), classes=data.classes, skipped=(*data.skipped, *told)) if broken else data
+    return left, np.array(kept, np.int64)
 
 
 def embedded(

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from diptych.core.errors import PictureError
 from diptych.core.types import Picture
@@ -184,7 +184,9 @@ def open_picture(data: bytes | str | PathLike[str], *, max_pixels: int = MAX_PIX
         raise
     except Exception as error:  # a damaged file makes the codecs raise nearly anything; it is reported with a reason
         reason = TRUNCATED if "truncated" in str(error).lower() or "premature" in str(error).lower() else DAMAGED
-        raise PictureError(reason, f"{type(error).__name__}: {error}") from error
+        # Pillow names the stream by its address
+        why = "no decoder reads it" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
+        raise PictureError(reason, why) from error
 
 
 def as_picture(picture: PictureLike, *, max_side: int | None = MAX_SIDE) -> Picture:

@@ -71,6 +71,9 @@ def test_every_task_is_represented_once_and_the_headline_first():
     figures = [figure("a", 0.1, task="x", name="hit@1"), figure("a", 0.1, task="x", name="hit@5"),
                figure("a", 0.1, task="y", slice="domain=1"), figure("a", 0.1)]
     assert main_keys(("x", "hit@5"), figures) == (("x", "hit@5", ""), ("t", "acc@1", ""))
+    pairs = [Figure(model="a", task="winoground", name=name, value=0.5, low=0.4, high=0.6, count=9)
+             for name in ("text", "image", "group")]
+    assert main_keys(("x", "hit@5"), [*pairs, *figures])[1:] == (("winoground", "group", ""), ("t", "acc@1", ""))
 
 
 def test_a_difference_said_of_the_other_model_and_back():

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from diptych.evaluation.result import Comparison, Cost, Difference, Figure, Rate, Verdict
+from diptych.evaluation.tasks import DECIDING
 
 Key = tuple[str, str, str]
 """A figure's task, name and slice."""
@@ -50,12 +51,12 @@ def order(comparison: Comparison) -> tuple[str, ...]:
 
 
 def main_keys(headline: tuple[str, str], figures: Iterable[Figure]) -> tuple[Key, ...]:
-    """The headline, then the first figure of every other task."""
-    first: dict[str, Key] = {headline[0]: (*headline, "")}
-    for figure in figures:
-        if not figure.slice:
-            first.setdefault(figure.task, (figure.task, figure.name, ""))
-    return tuple(first.values())
+    """The headline, then of every other task the first figure that decides between models, or the first of all."""
+    whole = [(figure.task, figure.name) for figure in figures if not figure.slice]
+    main = dict.fromkeys([headline[0], *(task for task, _ in whole)], "")
+    for task, name in (headline, *(one for one in whole if one[1] in DECIDING), *whole):
+        main[task] = main[task] or name
+    return tuple((task, name, "") for task, name in main.items())
 
 
 def flipped(difference: Difference) -> Difference:
