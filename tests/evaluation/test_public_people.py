@@ -33,6 +33,10 @@ def test_dollar_street_has_regions_and_quarters_of_incomes(tmp_path):
     assert data.columns["income_quartile"] == ("1", "2", "3", "4") and data.columns["income"][1] == "321.5"
     assert data.columns["country"][3] == "France" and data.columns["imagenet"][0] == "beds"
     assert opened("dollar_street", tmp_path, Columns(label="imagenet")).classes == ("beds", "stoves")
+    table = tmp_path / "dataset_dollarstreet" / "images_v2.csv"
+    known = table.read_text()
+    table.write_text(known.replace("55.0", "nan").replace("321.5", "-inf").replace("1200", "unknown"))
+    assert opened("dollar_street", tmp_path).columns["income_quartile"] == ("", "", "", "4")
     dollar_street(tmp_path / "dataset_dollarstreet", "images_v2_imagenet_test.csv")
     (tmp_path / "dataset_dollarstreet" / "images_v2.csv").write_text("nothing")
     assert len(opened("dollar_street", tmp_path)) == 4
