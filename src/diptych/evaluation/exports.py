@@ -55,6 +55,12 @@ def beside(path: str | Path) -> Beside:
                   lines=kind == "retrieval", things=tuple(_lines(folder, _THINGS)))
 
 
+def lines(path: Path) -> list[str]:
+    """Without what stands around them. Only a line's end ends one: U+2028 is part of a text."""
+    with path.open(encoding="utf-8") as stream:
+        return [line.strip() for line in stream]
+
+
 def _lines(folder: Path, name: str) -> list[str]:
     found = next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
-    return [line.strip() for line in found.read_text(encoding="utf-8").splitlines()] if found else []
+    return lines(found) if found else []
