@@ -11,13 +11,14 @@ from diptych.evaluation.zero_shot import ZeroShotConfig, prompts
 CAT, DOG = "tabby_cat", "dog"
 
 
-def test_columns_name_classes_in_other_languages_and_numbers_do_not(tmp_path):
+def test_columns_name_classes_in_other_languages_and_codes_do_not(tmp_path):
     data = dataset([CAT, DOG, CAT, ""], {
         "label_de": ["", "Hund", "Katze", "nichts"], "class_zh": ["猫", "狗", "猫", ""],
-        "label_id": ["0", "1", "0", ""], "label_raw": ["x", "y", "x", "z"], "camera": ["a", "b", "a", "b"]})
+        "label_id": ["n02123045", "n02084071", "7", ""], "label_no": ["0", "1", "0", ""],
+        "label_raw": ["x", "y", "x", "z"], "camera": ["a", "b", "a", "b"]})
     found = with_texts(data, tmp_path)
     assert found.names == {"de": {CAT: "Katze", DOG: "Hund"}, "zh": {CAT: "猫", DOG: "狗"}}
-    assert set(found.columns) == {"label_id", "label_raw", "camera"}
+    assert set(found.columns) == {"label_id", "label_no", "label_raw", "camera"}
     assert prompts(found, ZeroShotConfig(language="de")) == [
         ["Foto: Hund", "Bild: Hund"], ["Foto: Katze", "Bild: Katze"]]
 

@@ -1,7 +1,7 @@
 """What lies beside the data about their classes: names in other languages, and descriptions.
 
 - Names: columns `label_de`, `class_de`, `category_de`, or files `classnames.de.txt`, each line for the same line of
-  `classnames.txt`.
+  `classnames.txt`. Indonesian is read from a file alone: a column `label_id` holds identifiers.
 - Descriptions: `descriptions.json`, {class: [text, …]}, the form in which CuPL (arXiv 2209.03320) and classification by
   description (arXiv 2210.07183) are published. A sentence stays as it is. A feature ("long tail") becomes "cat, which
   has long tail", as in the second's code.
@@ -20,7 +20,7 @@ from diptych.evaluation.templates import LANGUAGES
 
 DESCRIPTIONS = "descriptions.json"
 
-_COLUMN = re.compile(r"(?:label|class|category)_([a-z]{2,3}(?:-[A-Za-z]{2,4})?)")
+_COLUMN = re.compile(r"(?:label|class|category)_(?!id$)([a-z]{2,3}(?:-[A-Za-z]{2,4})?)")
 _FILE = re.compile(r"classnames\.([A-Za-z-]+)\.txt")
 
 
@@ -64,7 +64,7 @@ def _with(sha256: str, more: Mapping[str, Any]) -> str:
 
 def _from_columns(data: Dataset) -> dict[str, tuple[str, dict[str, str]]]:
     """By column: the language, and the name of each class, the first that a picture of it gives. Numbers are no names:
-    `label_id` is no Indonesian."""
+    `label_no` need not be Norwegian."""
     found: dict[str, tuple[str, dict[str, str]]] = {}
     for column, values in data.columns.items():
         match = _COLUMN.fullmatch(column)
