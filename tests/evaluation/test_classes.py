@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from layouts import classified, export, write
 from worlds import dataset
 
 from diptych.evaluation.classes import described, with_texts
+from diptych.evaluation.sets import open_dataset
 from diptych.evaluation.zero_shot import ZeroShotConfig, prompts
 
 CAT, DOG = "tabby_cat", "dog"
@@ -30,6 +32,18 @@ def test_files_name_classes_line_by_line(tmp_path):
     (tmp_path / "classnames.de.txt").write_text("Katze\n")
     with pytest.raises(ValueError, match=r"classnames.de.txt has 1 lines and classnames.txt beside it 2"):
         with_texts(dataset([CAT, DOG]), tmp_path)
+
+
+def test_descriptions_are_of_labels_or_of_what_those_are_called(tmp_path):
+    root = export(tmp_path / "x", [classified(3, 3)], classes=["missile", "tench", "missile"])
+    path = write(tmp_path, "said.json", {
+        "missile": ["fins"], "Tench": ["a red eye"], "missile (2)": ["A missile is thrown."]})
+    data = described(open_dataset(root / "test"), path)
+    assert data.descriptions == {"missile (0)": ("missile, which has fins",), "missile (2)": ("A missile is thrown.",),
+                                 "tench": ("tench, which is a red eye",)}
+    assert len(prompts(data, ZeroShotConfig(templates="descriptions"))) == 3
+    with pytest.raises(ValueError, match="describes 'x', and .* has the classes 'missile', 'tench', 'missile'; its keys"):
+        described(data, write(tmp_path, "said.json", {"x": ["fins"]}))
 
 
 def test_descriptions_are_sentences_or_features(tmp_path):

@@ -39,8 +39,8 @@ def with_texts(data: Dataset, path: str | Path) -> Dataset:
 
 
 def described(data: Dataset, path: str | Path) -> Dataset:
-    """The data with the descriptions of a file; "_" and capitals in a class's name make no difference there. ValueError
-    when it is not a JSON object of lists of texts, and when it names none of the classes."""
+    """The data with the descriptions of a file, whose keys are labels or what those are called; "_" and capitals make
+    no difference. ValueError when it is not a JSON object of lists of texts, and when it names none of the classes."""
     try:
         said = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -49,11 +49,15 @@ def described(data: Dataset, path: str | Path) -> Dataset:
             isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in said.values()):
         raise ValueError(f'{path} is not {{"class": ["what it looks like", …], …}}')
     known = {_plain(name): texts for name, texts in said.items()}
-    found = {name: tuple(_sentence(name, text) for text in known[_plain(name)] if text.strip())
-             for name in data.classes if _plain(name) in known}
+    own, found = data.names.get("", {}), dict[str, tuple[str, ...]]()
+    called = {label: own.get(label, label) for label in data.classes}
+    for label, name in called.items():
+        if (texts := known.get(_plain(label), known.get(_plain(name)))) is not None:
+            found[label] = tuple(_sentence(name, text) for text in texts if text.strip())
     if not found:
+        some = ", ".join(map(repr, list(called.values())[:3])) or "none"
         raise ValueError(f"{path} describes {', '.join(map(repr, list(said)[:3])) or 'nothing'}, and {data.name} has "
-                         f"the classes {', '.join(map(repr, data.classes[:3])) or 'none'}; its keys are their names")
+                         f"the classes {some}; its keys are their names")
     return replace(data, descriptions=found, sha256=_with(data.sha256, found))
 
 
