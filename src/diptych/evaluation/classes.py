@@ -2,9 +2,9 @@
 
 - Names: columns `label_de`, `class_de`, `category_de`, or files `classnames.de.txt`, each line for the same line of
   `classnames.txt`. Indonesian is read from a file alone: a column `label_id` holds identifiers.
-- Descriptions: `descriptions.json`, {class: [text, …]}, the form in which CuPL (arXiv 2209.03320) and classification by
-  description (arXiv 2210.07183) are published. A sentence stays as it is. A feature ("long tail") becomes "cat, which
-  has long tail", as in the second's code.
+- Descriptions: `descriptions.json` beside the data or beside `classnames.txt`, {class: [text, …]}, the form in which
+  CuPL (arXiv 2209.03320) and classification by description (arXiv 2210.07183) are published. A sentence stays as it is.
+  A feature ("long tail") becomes "cat, which has long tail", as in the second's code.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 
 from diptych.core.files import sha256_bytes
 from diptych.evaluation.dataset import Dataset
+from diptych.evaluation.exports import CLASSES, beside, find, lines
 from diptych.evaluation.templates import LANGUAGES
 
 DESCRIPTIONS = "descriptions.json"
@@ -33,9 +34,13 @@ def with_texts(data: Dataset, path: str | Path) -> Dataset:
     if "://" in str(path):
         return replace(data, columns=columns, names=names)
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    names |= (beside := _from_files(folder))
-    data = replace(data, columns=columns, names=names, sha256=_with(data.sha256, beside))
-    return described(data, folder / DESCRIPTIONS) if (folder / DESCRIPTIONS).is_file() else data
+    listed = find(folder, CLASSES)
+    names |= (more := _from_files(listed) if listed else {})
+    data = replace(data, columns=columns, names=names, sha256=_with(data.sha256, more))
+    # not in every folder above: there a file of that name may be of other data
+    places = dict.fromkeys((folder, listed.parent if listed else folder))
+    said = next((place / DESCRIPTIONS for place in places if (place / DESCRIPTIONS).is_file()), None)
+    return described(data, said) if said else data
 
 
 def described(data: Dataset, path: str | Path) -> Dataset:
@@ -82,22 +87,15 @@ def _from_columns(data: Dataset) -> dict[str, tuple[str, dict[str, str]]]:
     return found
 
 
-def _from_files(folder: Path) -> dict[str, Mapping[str, str]]:
-    own = next((p for p in (folder / "classnames.txt", folder.parent / "classnames.txt") if p.is_file()), None)
-    if own is None:
-        return {}
-    classes, found = _lines(own), dict[str, Mapping[str, str]]()
-    for path in sorted(own.parent.glob("classnames.*.txt")):
+def _from_files(listed: Path) -> dict[str, Mapping[str, str]]:
+    labels, found = beside(listed).labels, dict[str, Mapping[str, str]]()
+    for path in sorted(listed.parent.glob("classnames.*.txt")):
         if match := _FILE.fullmatch(path.name):
-            if len(names := _lines(path)) != len(classes):
-                raise ValueError(f"{path} has {len(names)} lines and {own.name} beside it {len(classes)}; a line is "
+            if len(names := lines(path)) != len(labels):
+                raise ValueError(f"{path} has {len(names)} lines and {listed.name} beside it {len(labels)}; a line is "
                                  "the name of the class in the same line there")
-            found[match[1]] = dict(zip(classes, names, strict=True))
+            found[match[1]] = dict(zip(labels, names, strict=True))
     return found
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _plain(name: str) -> str:
