@@ -72,6 +72,23 @@ def test_flickr30k_in_its_forms(tmp_path):
     assert len(opened("flickr30k", tmp_path).captions) == 15
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085"])
+def test_only_a_line_end_ends_a_line(tmp_path, mark):
+    put(tmp_path / "xm3600", *(f"images/{key}.jpg" for key in range(2)))
+    rows = [{"image/key": str(key), "en": {"caption": [f"a{mark}thing {key}"]}} for key in range(2)]
+    write(tmp_path / "xm3600", "captions.jsonl", "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    assert said(opened("xm3600", tmp_path)) == {f"images/{key}.jpg": [f"a{mark}thing {key}"] for key in range(2)}
+    flickr = put(tmp_path / "flickr", *(f"images/{name}" for name in TEST))
+    write(flickr, "test.txt", "test0\n\ntest1\ntest2\n")
+    expected = {f"images/{name}": [f"a{mark}thing"] for name in TEST}
+    for file, text in {
+            "results.csv": "image_name| comment_number| comment\n" + "".join(f"{n}| 0| a{mark}thing\n" for n in TEST),
+            "results_20130124.token": "".join(f"{n}#0\ta{mark}thing\n" for n in TEST),
+            "flickr30k_test_karpathy.txt": "image,caption\n" + "".join(f"{n},a{mark}thing\n" for n in TEST)}.items():
+        write(flickr, file, text)
+        assert said(opened("flickr30k", flickr)) == expected
+
+
 def test_a_missing_picture_is_skipped_and_listed(tmp_path):
     karpathy(tmp_path, "dataset_coco.json", "val2014")
     data = opened("coco", put(tmp_path, *(f"val2014/{name}" for name in TEST[:2])))
@@ -158,6 +175,12 @@ def test_what_is_missing_is_named(tmp_path):
     karpathy(tmp_path / "c", "dataset_coco.json", "val2014")
     with pytest.raises(SourceError, match="has no folder val2014, images/val2014"):
         opened("coco", tmp_path / "c")
+    winoground(tmp_path / "j", "examples.jsonl").joinpath("examples.jsonl").write_bytes(b"\xff")
+    with pytest.raises(SourceError, match=r"examples\.jsonl cannot be read: .*invalid start byte"):
+        opened("winoground", tmp_path / "j")
+    write(tmp_path / "j", "examples.jsonl", "{}\n{")
+    with pytest.raises(SourceError, match=r"examples\.jsonl cannot be read as JSON Lines: "):
+        opened("winoground", tmp_path / "j")
     write(tmp_path / "w", "examples.jsonl", json.dumps({}))
     write(tmp_path / "w", "images.zip", "")
     with pytest.raises(SourceError, match=r"has no folder images/; unpack .*images\.zip there"):

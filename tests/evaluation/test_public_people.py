@@ -1,5 +1,7 @@
 """FairFace, Dollar Street and GeoDE: the columns come through, and a group can be the worst."""
 
+import re
+
 import pytest
 from layouts import dollar_street, fairface, geode, opened, put, write, write_csv
 from worlds import embedded, knowing
@@ -33,6 +35,10 @@ def test_dollar_street_has_regions_and_quarters_of_incomes(tmp_path):
     assert data.columns["income_quartile"] == ("1", "2", "3", "4") and data.columns["income"][1] == "321.5"
     assert data.columns["country"][3] == "France" and data.columns["imagenet"][0] == "beds"
     assert opened("dollar_street", tmp_path, Columns(label="imagenet")).classes == ("beds", "stoves")
+    table = tmp_path / "dataset_dollarstreet" / "images_v2.csv"
+    known = table.read_text()
+    table.write_text(known.replace("55.0", "nan").replace("321.5", "-inf").replace("1200", "unknown"))
+    assert opened("dollar_street", tmp_path).columns["income_quartile"] == ("", "", "", "4")
     dollar_street(tmp_path / "dataset_dollarstreet", "images_v2_imagenet_test.csv")
     (tmp_path / "dataset_dollarstreet" / "images_v2.csv").write_text("nothing")
     assert len(opened("dollar_street", tmp_path)) == 4
@@ -67,6 +73,12 @@ def test_what_is_missing_is_named(tmp_path):
     write(tmp_path, "fairface_label_val.csv", "file,age\nval/1.jpg,3\n")
     with pytest.raises(SourceError, match="has no column gender, race; it has file, age"):
         opened("fairface", tmp_path)
+    damaged = re.escape(str(tmp_path / "fairface_label_val.csv"))
+    for table, message in {b"file,age\nval/1.jpg,\xff": "invalid start byte",
+                           b"file\n" + b"x" * 140000: "field larger"}.items():
+        (tmp_path / "fairface_label_val.csv").write_bytes(table)
+        with pytest.raises(SourceError, match=f"^{damaged} cannot be read as CSV: .*{message}"):
+            opened("fairface", tmp_path)
     fairface(tmp_path)
     (tmp_path / "val" / "2.jpg").unlink()
     data = opened("fairface", tmp_path)

@@ -1,10 +1,10 @@
 """What lies beside the data about their classes: names in other languages, and descriptions.
 
 - Names: columns `label_de`, `class_de`, `category_de`, or files `classnames.de.txt`, each line for the same line of
-  `classnames.txt`.
-- Descriptions: `descriptions.json`, {class: [text, …]}, the form in which CuPL (arXiv 2209.03320) and classification by
-  description (arXiv 2210.07183) are published. A sentence stays as it is. A feature ("long tail") becomes "cat, which
-  has long tail", as in the second's code.
+  `classnames.txt`. Indonesian is read from a file alone: a column `label_id` holds identifiers.
+- Descriptions: `descriptions.json` beside the data or beside `classnames.txt`, {class: [text, …]}, the form in which
+  CuPL (arXiv 2209.03320) and classification by description (arXiv 2210.07183) are published. A sentence stays as it is.
+  A feature ("long tail") becomes "cat, which has long tail", as in the second's code.
 """
 
 import json
@@ -16,11 +16,12 @@ from typing import Any
 
 from diptych.core.files import sha256_bytes
 from diptych.evaluation.dataset import Dataset
+from diptych.evaluation.exports import CLASSES, beside, find, lines
 from diptych.evaluation.templates import LANGUAGES
 
 DESCRIPTIONS = "descriptions.json"
 
-_COLUMN = re.compile(r"(?:label|class|category)_([a-z]{2,3}(?:-[A-Za-z]{2,4})?)")
+_COLUMN = re.compile(r"(?:label|class|category)_(?!id$)([a-z]{2,3}(?:-[A-Za-z]{2,4})?)")
 _FILE = re.compile(r"classnames\.([A-Za-z-]+)\.txt")
 
 
@@ -33,14 +34,18 @@ def with_texts(data: Dataset, path: str | Path) -> Dataset:
     if "://" in str(path):
         return replace(data, columns=columns, names=names)
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    names |= (beside := _from_files(folder))
-    data = replace(data, columns=columns, names=names, sha256=_with(data.sha256, beside))
-    return described(data, folder / DESCRIPTIONS) if (folder / DESCRIPTIONS).is_file() else data
+    listed = find(folder, CLASSES)
+    names |= (more := _from_files(listed) if listed else {})
+    data = replace(data, columns=columns, names=names, sha256=_with(data.sha256, more))
+    # not in every folder above: there a file of that name may be of other data
+    places = dict.fromkeys((folder, listed.parent if listed else folder))
+    said = next((place / DESCRIPTIONS for place in places if (place / DESCRIPTIONS).is_file()), None)
+    return described(data, said) if said else data
 
 
 def described(data: Dataset, path: str | Path) -> Dataset:
-    """The data with the descriptions of a file; "_" and capitals in a class's name make no difference there. ValueError
-    when it is not a JSON object of lists of texts, and when it names none of the classes."""
+    """The data with the descriptions of a file, whose keys are labels or what those are called; "_" and capitals make
+    no difference. ValueError when it is not a JSON object of lists of texts, and when it names none of the classes."""
     try:
         said = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -49,11 +54,15 @@ def described(data: Dataset, path: str | Path) -> Dataset:
             isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in said.values()):
         raise ValueError(f'{path} is not {{"class": ["what it looks like", …], …}}')
     known = {_plain(name): texts for name, texts in said.items()}
-    found = {name: tuple(_sentence(name, text) for text in known[_plain(name)] if text.strip())
-             for name in data.classes if _plain(name) in known}
+    own, found = data.names.get("", {}), dict[str, tuple[str, ...]]()
+    called = {label: own.get(label, label) for label in data.classes}
+    for label, name in called.items():
+        if (texts := known.get(_plain(label), known.get(_plain(name)))) is not None:
+            found[label] = tuple(_sentence(name, text) for text in texts if text.strip())
     if not found:
+        some = ", ".join(map(repr, list(called.values())[:3])) or "none"
         raise ValueError(f"{path} describes {', '.join(map(repr, list(said)[:3])) or 'nothing'}, and {data.name} has "
-                         f"the classes {', '.join(map(repr, data.classes[:3])) or 'none'}; its keys are their names")
+                         f"the classes {some}; its keys are their names")
     return replace(data, descriptions=found, sha256=_with(data.sha256, found))
 
 
@@ -64,7 +73,7 @@ def _with(sha256: str, more: Mapping[str, Any]) -> str:
 
 def _from_columns(data: Dataset) -> dict[str, tuple[str, dict[str, str]]]:
     """By column: the language, and the name of each class, the first that a picture of it gives. Numbers are no names:
-    `label_id` is no Indonesian."""
+    `label_no` need not be Norwegian."""
     found: dict[str, tuple[str, dict[str, str]]] = {}
     for column, values in data.columns.items():
         match = _COLUMN.fullmatch(column)
@@ -78,22 +87,15 @@ def _from_columns(data: Dataset) -> dict[str, tuple[str, dict[str, str]]]:
     return found
 
 
-def _from_files(folder: Path) -> dict[str, Mapping[str, str]]:
-    own = next((p for p in (folder / "classnames.txt", folder.parent / "classnames.txt") if p.is_file()), None)
-    if own is None:
-        return {}
-    classes, found = _lines(own), dict[str, Mapping[str, str]]()
-    for path in sorted(own.parent.glob("classnames.*.txt")):
+def _from_files(listed: Path) -> dict[str, Mapping[str, str]]:
+    labels, found = beside(listed).labels, dict[str, Mapping[str, str]]()
+    for path in sorted(listed.parent.glob("classnames.*.txt")):
         if match := _FILE.fullmatch(path.name):
-            if len(names := _lines(path)) != len(classes):
-                raise ValueError(f"{path} has {len(names)} lines and {own.name} beside it {len(classes)}; a line is "
+            if len(names := lines(path)) != len(labels):
+                raise ValueError(f"{path} has {len(names)} lines and {listed.name} beside it {len(labels)}; a line is "
                                  "the name of the class in the same line there")
-            found[match[1]] = dict(zip(classes, names, strict=True))
+            found[match[1]] = dict(zip(labels, names, strict=True))
     return found
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _plain(name: str) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from diptych.core.errors import SourceError
 
-SHARDS = "nshards.txt"
-_CLASSES, _TEMPLATES, _KIND = "classnames.txt", "zeroshot_classification_templates.txt", "dataset_type.txt"
+SHARDS, CLASSES = "nshards.txt", "classnames.txt"
+_TEMPLATES, _KIND = "zeroshot_classification_templates.txt", "dataset_type.txt"
 _THINGS = "things.txt"
 
 
@@ -45,7 +45,7 @@ def beside(path: str | Path) -> Beside:
     templates = [line for line in _lines(folder, _TEMPLATES) if line]
     if wrong := [line for line in templates if line.count("{c}") != 1]:
         raise SourceError(f"{_TEMPLATES} of {folder} has {wrong[0]!r}; a template has one {{c}} where the name goes")
-    classes = _lines(folder, _CLASSES)
+    classes = _lines(folder, CLASSES)
     counts = Counter(classes)
     # ImageNet has two classes "missile", CLEVR one without a name: their numbers tell them apart
     labels = [name if name and counts[name] == 1 else f"{name} ({number})".strip()
@@ -55,6 +55,16 @@ def beside(path: str | Path) -> Beside:
                   lines=kind == "retrieval", things=tuple(_lines(folder, _THINGS)))
 
 
+def lines(path: Path) -> list[str]:
+    """Without what stands around them. Only a line's end ends one: U+2028 is part of a text."""
+    with path.open(encoding="utf-8") as stream:
+        return [line.strip() for line in stream]
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """The file of this name in the folder of the shards, or in the one above."""
+    return next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
+
+
 def _lines(folder: Path, name: str) -> list[str]:
-    found = next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
-    return [line.strip() for line in found.read_text(encoding="utf-8").splitlines()] if found else []
+    return lines(found) if (found := find(folder, name)) else []

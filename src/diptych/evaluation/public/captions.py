@@ -13,7 +13,7 @@ from diptych.core import telemetry
 from diptych.core.errors import SourceError
 from diptych.core.types import Pair
 from diptych.evaluation.dataset import Dataset
-from diptych.evaluation.public.files import first, folder, pair, pictures, read_json, read_json_lines
+from diptych.evaluation.public.files import first, folder, pair, pictures, read_json, read_json_lines, read_lines
 
 LANGUAGES = {"quz": "qu"}
 """Codes of XM3600 that CLDR writes another way."""
@@ -63,7 +63,7 @@ def open_flickr30k(name: str, root: Path) -> Dataset:
 def _flickr_lines(root: Path) -> Iterator[tuple[str, str]]:
     """Each caption of the test part with its picture's file."""
     if own := first(root, "flickr30k_test_karpathy.txt"):  # CLIP_benchmark's: commas in captions are not quoted
-        for line in own.read_text(encoding="utf-8").splitlines()[1:]:
+        for line in read_lines(own)[1:]:
             file, dot, caption = line.partition(".jpg,")
             if dot:
                 yield f"{file}.jpg", caption
@@ -76,8 +76,8 @@ def _flickr_lines(root: Path) -> Iterator[tuple[str, str]]:
     if part is None:
         raise SourceError(f"{tokens or table} does not say which pictures are the test part; put Karpathy's "
                           "dataset_flickr30k.json, or test.txt with the 1,000 names, into the folder")
-    tested = {line.strip().removesuffix(".jpg") for line in part.read_text(encoding="utf-8").splitlines()}
-    lines = (tokens or table or part).read_text(encoding="utf-8").splitlines()
+    tested = {line.removesuffix(".jpg") for line in read_lines(part)}
+    lines = read_lines(tokens or table or part)
     if tokens:
         rows = [(key.partition("#")[0], caption) for key, _, caption in (line.partition("\t") for line in lines)]
     else:  # Kaggle's: image_name| comment_number| comment

@@ -10,7 +10,7 @@ from diptych.core.errors import SourceError
 from diptych.core.types import Pair, Scalar
 from diptych.data.shards import FolderShard
 from diptych.evaluation.dataset import Dataset
-from diptych.evaluation.exports import Beside
+from diptych.evaluation.exports import Beside, lines
 from diptych.evaluation.sets import Columns, dataset_of
 
 
@@ -36,19 +36,30 @@ def read_json(path: Path) -> Any:
         raise SourceError(f"{path} cannot be read as JSON: {error}") from error
 
 
+def read_lines(path: Path) -> list[str]:
+    """Those that are not empty. SourceError when they are not UTF-8."""
+    try:
+        return [line for line in lines(path) if line]
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """SourceError when a line is not JSON."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
+        return [json.loads(line) for line in read_lines(path)]
+    except ValueError as error:
         raise SourceError(f"{path} cannot be read as JSON Lines: {error}") from error
 
 
 def read_csv(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table. SourceError when it lacks one of the columns that are needed."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        rows = [{name: value or "" for name, value in row.items() if isinstance(name, str)} for row in reader]
+    """The rows of a table. SourceError when it is none, or lacks one of the columns that are needed."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = [{name: value or "" for name, value in row.items() if isinstance(name, str)} for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise SourceError(f"{path} cannot be read as CSV: {error}") from error
     if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
         raise SourceError(f"{path} has no column {', '.join(missing)}; it has {', '.join(reader.fieldnames or ())}")
     return rows

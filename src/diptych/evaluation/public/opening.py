@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diptych.core.errors import SourceError
+from diptych.evaluation.classes import with_texts
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.exports import SHARDS
 from diptych.evaluation.public import captions, catalogue, compositional, hub, objects, people
@@ -78,11 +79,13 @@ def open_public(entry: PublicSet, root: Path | None = None, columns: Columns | N
         raise ValueError(f"{entry.name} has its own classes and captions; columns are chosen in tables")
     try:
         if entry.layout in _READERS:
-            return _READERS[entry.layout](entry.name, found)
-        return _LABELLED[entry.layout](entry.name, found, replace(columns, label=columns.label or entry.label))
+            data = _READERS[entry.layout](entry.name, found)
+        else:
+            data = _LABELLED[entry.layout](entry.name, found, replace(columns, label=columns.label or entry.label))
     except (KeyError, IndexError, TypeError, AttributeError) as error:  # a file of that name with another content
         raise SourceError(f"{found} is not {entry.name} as its authors publish it ({type(error).__name__}: {error}); "
                           f"expected {LAYOUTS[entry.layout]}") from error
+    return with_texts(data, found)
 
 
 def listed() -> list[Listed]:

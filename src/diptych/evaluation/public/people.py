@@ -4,6 +4,7 @@
 """
 
 import ast
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -76,9 +77,10 @@ def _first_of(listed: str) -> str:
 
 def _quartile(income: str) -> str:
     try:
-        return str(1 + sum(float(income) > bound for bound in INCOMES))
+        value = float(income)
     except ValueError:
         return ""
+    return str(1 + sum(value > bound for bound in INCOMES)) if math.isfinite(value) else ""
 
 
 def open_geode(name: str, root: Path, columns: Columns) -> Dataset:
