@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -13,11 +15,12 @@ from small_shards import folder, jsonl, parquet, png, raw_tar, record, table, ta
 
 from diptych.core import telemetry
 from diptych.core.errors import PictureError, SourceError
-from diptych.data import copies, lines, tars
+from diptych.data import copies, lines, pictures, tars
 from diptych.data.copies import Copies, expand, find_files
 from diptych.data.parquets import RowGroups
 from diptych.data.records import MemoryShard
 from diptych.data.shards import open_shards
+from diptych.inputs import image
 
 KINDS = {
     "tar": lambda at: tar(at / "a.tar", range(5)),
@@ -322,3 +325,48 @@ def test_writing_gives_back_what_was_written(tmp_path):
     found = open_shards(tmp_path / "a.tar")[0].read(1)
     assert found.data == png(4) and found.captions == ("number 4",)
     assert found.metadata == {"number": 4, "key": "k4"}
+
+
+MAPS = {"depth.npy": b"metres", "depth.png": b"millimetres", "mask.png": b"numbers"}
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet", "jsonl", "folder"])
+def test_maps_are_read_when_they_are_asked_for_and_no_earlier(kind, tmp_path, monkeypatch):
+    files = {"a.cls": b"1", **{f"a.{part}": data for part, data in MAPS.items()}, "a.png": png(1), "b.png": png(2)}
+    if kind == "tar":
+        raw_tar(tmp_path / "w.tar", dict(sorted(files.items())))  # as WebDataset writes them: maps before the picture
+    for name, data in files.items() if kind != "tar" else ():
+        (tmp_path / name).write_bytes(data)
+    rows = [{"image": "a.png"}, {"image": "b.png"}]
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "w.parquet")
+    elif kind == "jsonl":
+        (tmp_path / "w.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    shards = open_shards(tmp_path if kind == "folder" else tmp_path / f"w.{kind}")
+    read, looked = [], []
+    whole, is_file = copies.File.read, Path.is_file
+    monkeypatch.setattr(copies.File, "read", lambda *of: read.append(whole(*of)) or read[-1])
+    monkeypatch.setattr(Path, "is_file", lambda path: looked.append(path) or is_file(path))
+    one, other = everything(shards)
+    assert one.data == png(1) and not looked and not any(data in b"".join(read) for data in MAPS.values())
+    assert {name: one.read_map(name) for name in MAPS} == MAPS and not {*one.parts} & {*MAPS}
+    assert pickle.loads(pickle.dumps(one)).read_map("mask.png") == b"numbers"
+    assert all(other.read_map(name) is None for name in MAPS)
+    tars.write_tar(tmp_path / "again.tar", [one])
+    (again,) = everything(open_shards(tmp_path / "again.tar"))
+    assert {name: again.read_map(name) for name in MAPS} == MAPS
+
+
+@pytest.mark.parametrize("kind", ["tar", "folder"])
+def test_a_map_that_is_too_large_leaves_its_picture_alone(kind, tmp_path, monkeypatch):
+    files = {"a.png": png(1), "a.mask.png": bytes(5000)}
+    if kind == "tar":
+        raw_tar(tmp_path / "w.tar", files)
+    for name, data in files.items() if kind != "tar" else ():
+        (tmp_path / name).write_bytes(data)
+    for module, name in ((image, "MAX_BYTES"), (pictures, "MAX_BYTES"), (tars, "MAX_BYTES"), (tars, "_LARGEST_RECORD")):
+        monkeypatch.setattr(module, name, 1000, raising=False)
+    (one,) = everything(open_shards(tmp_path))
+    assert one.data == png(1)
+    with pytest.raises(PictureError, match=image.TOO_LARGE):
+        one.read_map("mask.png")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 import zlib
 
@@ -19,6 +20,7 @@ from diptych.data.tars import write_tar
 from diptych.evaluation.corpus import KINDS, one_word_apart, open_pictograms
 from diptych.evaluation.dataset import IGNORED
 from diptych.evaluation.sets import Columns, open_dataset
+from diptych.inputs import image
 from diptych.inputs.image import decode
 
 
@@ -202,6 +204,12 @@ def npy(values):
     return stream.getvalue()
 
 
+def npz(values):
+    stream = io.BytesIO()
+    np.savez(stream, values)
+    return stream.getvalue()
+
+
 MASK = np.array([[0, 1, 1], [2, 255, 0]], np.uint8)
 METRES = np.array([[1.5, 0.0], [2.25, 60.0]], np.float32)
 PARTS = {"mask.png": png(MASK, palette=True), "depth.png": png((1000 * METRES).astype(np.uint16))}
@@ -249,15 +257,48 @@ def test_depths_in_metres_and_data_without_maps(tmp_path):
     assert none.sha256 != data.sha256  # another map is another data set
 
 
-@pytest.mark.parametrize(("name", "data", "what"), [
-    ("a.mask.png", png(np.zeros((2, 2, 3), np.uint8)), "mask of a.jpg cannot be read: expected a palette .* got RGB"),
-    ("a.mask.png", b"no picture", "mask of a.jpg cannot be read"),
-    ("a.depth.png", png(np.ones((2, 2), np.uint8)), "depth of a.jpg cannot be read: expected 16-bit"),
-    ("a.depth.npy", npy(np.ones((2, 2, 1))), "one number a pixel"), ("a.depth.npy", b"no array", "depth of a.jpg")])
-def test_maps_that_cannot_be_read_say_what_is_expected(tmp_path, name, data, what):
-    found = open_dataset(folder_of(tmp_path, {"a.jpg": drawn(1), name: data}))
-    with pytest.raises(ValueError, match=what):
-        (found.maps.mask or found.maps.depth)(0)
+@pytest.mark.parametrize(("kind", "data", "what"), [
+    ("mask.png", png(np.zeros((2, 2, 3), np.uint8)), "expected a palette .* got RGB"),
+    ("mask.png", b"no picture", "cannot identify"), ("mask.png", PARTS["mask.png"][:-30], "truncated"),
+    ("depth.png", png(np.ones((2, 2), np.uint8)), "expected 16-bit"),
+    ("depth.npy", npy(np.ones((2, 2, 1))), r"one number a pixel, height × width; got an array of \(2, 2, 1\)"),
+    ("depth.npy", b"no array", "magic string"), ("depth.npy", b"", "EOF"), ("depth.npy", npz(METRES), "magic string"),
+    ("depth.npy", npy(METRES)[:-4], "read"), ("depth.npy", npy(np.array([["far"]])), "expected numbers .* <U3"),
+    ("depth.npy", npy(METRES.view([("metres", "<f4")])), "expected numbers"),
+    ("depth.npy", npy(METRES.astype("M8[s]")), "expected numbers that are metres, got datetime64")])
+def test_a_map_that_cannot_be_read_is_listed_and_its_picture_used_without_it(tmp_path, kind, data, what):
+    files = {f"{name}.jpg": drawn(number) for number, name in enumerate("abc")}
+    root = folder_of(tmp_path, {**files, f"a.{kind}": data, f"b.{kind}": PARTS.get(kind, npy(METRES))})
+    found = open_dataset(root)
+    (name, why), = found.skipped
+    assert name == f"{kind} of a.jpg" and re.search(what, why) and found.ids == ("a.jpg", "b.jpg", "c.jpg")
+    read = found.maps.mask or found.maps.depth
+    assert read(0).tolist() == read(2).tolist() and read(0).shape == (1, 1) != read(1).shape
+    (root / f"b.{kind}").write_bytes(data)  # what breaks later is told where it is read
+    with pytest.raises(ValueError, match=f"{kind} of b.jpg cannot be read: .*{what}"):
+        read(1)
+    (root / f"b.{kind}").unlink()
+    with pytest.raises(ValueError, match=f"{kind} of b.jpg cannot be read"):
+        read(1)
+    (root / "b.jpg").unlink()
+    with pytest.raises(ValueError, match=f"{kind} of b.jpg cannot be read: no such file"):
+        read(1)
+
+
+def test_a_map_that_is_too_large_is_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(image, "MAX_BYTES", 1000)
+    found = open_dataset(folder_of(tmp_path, {"a.jpg": drawn(1), "a.depth.npy": npy(np.ones((50, 50)))}))
+    assert found.ids == ("a.jpg",) and found.maps.depth is None
+    assert [name for name, why in found.skipped if why.startswith(image.TOO_LARGE)] == ["depth.npy of a.jpg"]
+
+
+@pytest.mark.parametrize("value", ['["Europe"]', '["Europe", "Asia"]', "[north]", '[{"name": "Europe"}]', "[1, 2]"])
+def test_a_column_regions_without_boxes_is_a_column_like_others(tmp_path, value):
+    shards = [Record(key="a", data=drawn(1), metadata={"regions": value}),
+              Record(key="b", data=drawn(2), metadata={"regions": "north"})]
+    write_tar(tmp_path / "0.tar", shards)
+    data = open_dataset(tmp_path)
+    assert data.columns["regions"] == (value, "north") and not data.regions and not data.skipped
 
 
 def test_regions_are_a_column(tmp_path):
@@ -274,6 +315,12 @@ def test_regions_are_a_column(tmp_path):
     (folder / "a.json").write_text(json.dumps({"regions": [{"box": [10, 20, 50, 100], "text": "in pixels"}]}))
     with pytest.raises(SourceError, match=r"expected regions as \[\{box, text, score\}"):
         open_dataset(folder)
+    (folder / "a.json").write_text(json.dumps({"regions": [{"box": [0, 0, 1, 1], "text": "one"}, {"text": "no box"}]}))
+    with pytest.raises(SourceError, match=r"expected regions as \[\{box, text, score\}"):
+        open_dataset(folder)
+    (folder / "a.json").write_text('{"regions": []}')
+    data = open_dataset(folder)
+    assert not data.regions and not data.columns
 
 
 def test_scenes_have_masks_regions_and_depths_and_no_concept_on_two_sides():

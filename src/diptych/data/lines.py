@@ -11,6 +11,7 @@ import json
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +22,7 @@ from diptych.core.errors import PictureError, SourceError
 from diptych.core.files import sha256_bytes
 from diptych.data import tables
 from diptych.data.copies import File
-from diptych.data.pictures import NO_PICTURE, maps_beside, read_picture
+from diptych.data.pictures import NO_PICTURE, map_beside, read_picture
 from diptych.data.records import Record
 from diptych.inputs.image import UNREADABLE
 
@@ -69,7 +70,7 @@ class LineShard:
         captions = tables.captions_of(row.pop(self.columns.caption, None)) if self.columns.caption else ()
         uri = self.file.beside(given.strip())
         return Record(key=key, data=read_picture(uri), captions=captions, metadata=tables.metadata_of(row),
-                      parts=maps_beside(uri))
+                      read_map=partial(map_beside, uri))
 
 
 def open_lines(file: File, rows: int = ROWS) -> list[LineShard]:

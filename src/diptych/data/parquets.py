@@ -7,6 +7,7 @@ few thousand pictures it serves well; a file with a single huge one needs the me
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +17,8 @@ from diptych.core.errors import PictureError, SourceError
 from diptych.core.files import sha256_bytes
 from diptych.data import tables
 from diptych.data.copies import File
-from diptych.data.pictures import NO_PICTURE, maps_beside, read_picture
-from diptych.data.records import Record
+from diptych.data.pictures import NO_PICTURE, map_beside, read_picture
+from diptych.data.records import Record, no_map
 from diptych.inputs.image import UNREADABLE, of_allowed_size
 
 MAX_BYTES = 2 << 30
@@ -85,15 +86,15 @@ class RowGroup:
                 data, given = data.get("bytes"), data.get("path")
         if self.columns.uri is not None:
             given = row.pop(self.columns.uri) or given
-        parts: dict[str, bytes] = {}
+        read_map = no_map
         if data is None:
             if not isinstance(given, str) or not given.strip():
                 raise PictureError(NO_PICTURE, key)
             uri = self.file.beside(given.strip())
-            data, parts = read_picture(uri), maps_beside(uri)
+            data, read_map = read_picture(uri), partial(map_beside, uri)
         captions = tables.captions_of(row.pop(self.columns.caption)) if self.columns.caption else ()
         return Record(key=key, data=of_allowed_size(data), captions=captions, metadata=tables.metadata_of(row),
-                      parts=parts)
+                      read_map=read_map)
 
 
 def open_parquet(file: File, groups: RowGroups) -> list[RowGroup]:

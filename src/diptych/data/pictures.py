@@ -1,4 +1,4 @@
-"""The bytes of one picture that a table or a folder names, wherever it lies, and the maps that lie beside it."""
+"""The bytes of one picture that a table or a folder names, wherever it lies, and of the maps that lie beside it."""
 
 from pathlib import Path
 
@@ -23,9 +23,10 @@ def read_picture(uri: str) -> bytes:
     return of_allowed_size(data)
 
 
-def maps_beside(uri: str) -> dict[str, bytes]:
-    """The maps beside a local picture, by what follows its name; of a remote one none, for each would be a request."""
+def map_beside(uri: str, kind: str) -> bytes | None:
+    """The map of a kind in `MAPS` beside a local picture, None where there is none; beside a remote one none, for each
+    would be a request. PictureError says why it cannot be read."""
     if "://" in uri:
-        return {}
-    files = {suffix: Path(uri).with_suffix(f".{suffix}") for suffix in MAPS}
-    return {suffix: read_picture(str(file)) for suffix, file in files.items() if file.is_file()}
+        return None
+    file = Path(uri).with_suffix(f".{kind}")
+    return read_picture(str(file)) if file.is_file() else None

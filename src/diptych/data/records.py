@@ -4,7 +4,7 @@ A shard is the unit of reading: a tar, a row group of a Parquet file, some thous
 of a folder. It can be pickled to a worker process, and says by its fingerprint whether it is still the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -12,12 +12,17 @@ from diptych.core.files import sha256_bytes
 from diptych.core.types import Scalar
 
 
+def no_map(kind: str) -> None:
+    """What a record without maps gives."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One encoded picture and what is said about it.
 
     `key` names it to people, and nothing else is told by it. `parts` are a tar's other members of the same key, by
-    their suffix without the dot (stored embeddings, masks, boxes), or maps beside a local picture (`pictures.MAPS`).
+    their suffix without the dot (stored embeddings, boxes). `read_map(kind)` is a map of its pixels (`pictures.MAPS`),
+    read now, because training asks for none; None where it has none of the kind, PictureError when it cannot be read.
     """
 
     key: str
@@ -25,6 +30,7 @@ class Record:
     captions: tuple[str, ...] = ()
     metadata: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     parts: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    read_map: Callable[[str], bytes | None] = field(default=no_map, compare=False)
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ Opening lists and counts; pictures are read when an order asks for them.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from diptych.core import telemetry
@@ -17,7 +18,7 @@ from diptych.data import lines
 from diptych.data.copies import Copies, File, find_files
 from diptych.data.lines import open_lines
 from diptych.data.parquets import RowGroups, open_parquet
-from diptych.data.pictures import maps_beside, read_picture
+from diptych.data.pictures import map_beside, read_picture
 from diptych.data.records import Record, Shard
 from diptych.data.sources import open_source
 from diptych.data.tars import open_tar
@@ -50,7 +51,7 @@ class FolderShard:
         """Picture `index` of the shard."""
         pair = self.pairs[index]
         return Record(key=pair.uri, data=read_picture(pair.uri), captions=pair.captions, metadata=pair.metadata,
-                      parts=maps_beside(pair.uri))
+                      read_map=partial(map_beside, pair.uri))
 
 
 def open_shards(paths: str | Path | Sequence[str | Path], copies: Copies | None = None) -> tuple[Shard, ...]:

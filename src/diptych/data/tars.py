@@ -2,17 +2,19 @@
 
 Files with the same path up to the name's first dot are one record: `000/boat.jpg`, `000/boat.txt`, `000/boat.json`.
 The picture is the member with a picture's suffix; `.txt` is one caption, or one a line where the shard says so;
-`.json` holds captions (`caption`, `text` …) and metadata; whatever else there is comes along as bytes. An index lists
-where the members lie. It is made once, kept in `$DIPTYCH_HOME`, and can be put beside the tar (`write_index`), so that
-a cluster need not read every shard to count it. A compressed tar cannot be read at random access.
+`.json` holds captions (`caption`, `text` …) and metadata; whatever else there is comes along as bytes, but for maps
+(`pictures.MAPS`), which are read when asked for. An index lists where the members lie. It is made once, kept in
+`$DIPTYCH_HOME`, and can be put beside the tar (`write_index`), so that a cluster need not read every shard to count it.
+A compressed tar cannot be read at random access.
 """
 
 import functools
 import io
+import itertools
 import json
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -27,7 +29,7 @@ from diptych.data.copies import File
 from diptych.data.pictures import MAPS, NO_PICTURE
 from diptych.data.records import Record
 from diptych.data.sources import PICTURE_SUFFIXES
-from diptych.inputs.image import TOO_LARGE, TRUNCATED, UNREADABLE, of_allowed_size, sniff
+from diptych.inputs.image import MAX_BYTES, TOO_LARGE, TRUNCATED, UNREADABLE, of_allowed_size, sniff
 
 INDEX = ".index"
 """What is added to a tar's name for its index."""
@@ -65,18 +67,13 @@ class TarShard:
     def read(self, index: int) -> Record:
         """Record `index` in the tar's own order."""
         key, members = _members(self.index)[index]
-        first = min(offset for _, offset, _ in members)
-        size = max(offset + size for _, offset, size in members) - first
-        if size > _LARGEST_RECORD:
-            raise PictureError(TOO_LARGE, f"{self.name}#{key} spans {size} bytes")
-        try:
-            data = self.file.read(first, size)  # members of a record lie side by side: one read for all
-        except EOFError as error:
-            raise PictureError(TRUNCATED, str(error)) from error
-        except OSError as error:
-            raise PictureError(UNREADABLE, f"{self.name}: {error}") from error
-        by_suffix = {suffix: data[offset - first : offset - first + length] for suffix, offset, length in members}
-        return _record(f"{self.name}#{key}", by_suffix, self.lines)
+        by_suffix: dict[str, bytes] = {}
+        for are_maps, run in itertools.groupby(members, lambda member: member[0] in MAPS):
+            if not are_maps:  # members of a record lie side by side: one read for all
+                by_suffix |= _read(self.file, key, list(run), _LARGEST_RECORD)
+        record = _record(f"{self.name}#{key}", by_suffix, self.lines)
+        maps = {member[0]: member for member in members if member[0] in MAPS}
+        return replace(record, read_map=functools.partial(_read_map, self.file, key, maps)) if maps else record
 
 
 def open_tar(file: File) -> TarShard:
@@ -115,7 +112,8 @@ def write_tar(path: str | Path, records: Iterable[Record]) -> int:
         for record in records:
             said: dict[str, object] = {"captions": list(record.captions), "key": record.key, **record.metadata}
             suffix = (sniff(record.data[:32]) or "bin").lower().replace("jpeg", "jpg")
-            members = {suffix: record.data, "json": json.dumps(said, ensure_ascii=False).encode(), **record.parts}
+            members = {suffix: record.data, "json": json.dumps(said, ensure_ascii=False).encode(), **record.parts,
+                       **{kind: data for kind in MAPS if (data := record.read_map(kind)) is not None}}
             for ending, data in members.items():
                 info = tarfile.TarInfo(f"{count:08}.{ending}")
                 info.size = len(data)
@@ -124,13 +122,32 @@ def write_tar(path: str | Path, records: Iterable[Record]) -> int:
     return count
 
 
+def _read(file: File, key: str, members: Members, largest: int) -> dict[str, bytes]:
+    """Members that lie side by side, by their suffix."""
+    (_, first, _), (_, last, length) = members[0], members[-1]
+    size = last + length - first
+    if size > largest:
+        raise PictureError(TOO_LARGE, f"{file.url}#{key} spans {size} bytes")
+    try:
+        data = file.read(first, size)
+    except EOFError as error:
+        raise PictureError(TRUNCATED, str(error)) from error
+    except OSError as error:
+        raise PictureError(UNREADABLE, f"{file.url}: {error}") from error
+    return {suffix: data[offset - first : offset - first + length] for suffix, offset, length in members}
+
+
+def _read_map(file: File, key: str, maps: dict[str, tuple[str, int, int]], kind: str) -> bytes | None:
+    return _read(file, key, [maps[kind]], MAX_BYTES)[kind] if kind in maps else None
+
+
 def _record(key: str, members: dict[str, bytes], lines: bool) -> Record:
     kinds = {suffix: f".{suffix.rpartition('.')[2]}" for suffix in members}
     # `boat.jpg` before `boat.seg.png`: a plain suffix is the picture itself
-    pictures = sorted((suffix for suffix, kind in kinds.items() if kind in PICTURE_SUFFIXES and suffix not in MAPS),
+    pictures = sorted((suffix for suffix, kind in kinds.items() if kind in PICTURE_SUFFIXES),
                       key=lambda suffix: suffix.count("."))
     if not pictures:
-        raise PictureError(NO_PICTURE, f"{key} has {', '.join(members)}")
+        raise PictureError(NO_PICTURE, f"{key} has {', '.join(members) or 'maps alone'}")
     data = of_allowed_size(members.pop(pictures[0]))
     captions: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = {}

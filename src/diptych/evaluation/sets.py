@@ -15,7 +15,8 @@ What is read is what training reads (`data.shards`). Columns play their parts by
   number the lines of a `things.txt` beside the data, from 0; 255 is nothing that counts
 - how far away it is: `boat.depth.png`, 16-bit, in millimetres, or `boat.depth.npy` in metres; 0 is unknown
 
-Rows with the same picture, class and part are one picture with all their captions. Every other column can slice.
+A map that cannot be read is listed as skipped, and its picture is used without it. Rows with the same picture, class
+and part are one picture with all their captions. Every other column can slice.
 """
 
 import json
@@ -37,7 +38,7 @@ from diptych.data.tars import TarShard
 from diptych.evaluation.classes import with_texts
 from diptych.evaluation.dataset import Caption, Dataset
 from diptych.evaluation.exports import Beside, beside
-from diptych.evaluation.maps import maps_of
+from diptych.evaluation.maps import decode_map, maps_of
 
 LABELS = ("label", "class", "category", "class_name", "labels", "tags")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -60,7 +61,8 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """One record, without its picture; `maps` are sha256s of what lies beside it, by what follows its name."""
+    """One record, without its picture; `maps` are sha256s of what lies beside it, by what follows its name, and
+    `unread` (id, reason) of maps that cannot be read."""
 
     shard: int
     index: int
@@ -73,6 +75,7 @@ class _Row:
     columns: Mapping[str, str]
     regions: tuple[Region, ...] = ()
     maps: Mapping[str, str] = field(default_factory=dict[str, str])
+    unread: tuple[tuple[str, str], ...] = ()
 
 
 _Said = dict[tuple[str, str], dict[tuple[str, str], None]]
@@ -82,7 +85,7 @@ _Said = dict[tuple[str, str], dict[tuple[str, str], None]]
 def open_dataset(
     path: str | Path, columns: Columns | None = None, *, name: str | None = None, merge: bool = True
 ) -> Dataset:
-    """The data set behind a path or a pattern of paths. Every picture's bytes are read once, and none is decoded.
+    """The data set behind a path or a pattern of paths. Every picture's bytes are read once, and only maps are decoded.
     `name` and `merge` as in `dataset_of`.
 
     SourceError when there is no picture; ValueError for a column that is not there, for ids that occur twice, and for
@@ -140,6 +143,7 @@ def _rows(
         for found in pool.map(read, places):
             if isinstance(found, _Row):
                 rows.append(found)
+                skipped += found.unread
             else:
                 skipped.append(found)
             bar.advance()
@@ -155,7 +159,7 @@ def _row(shard: int, index: int, record: Record, columns: Columns, names: Sequen
         label = names[int(number)] if number.isdigit() and int(number) < len(names) else number
     split = values.pop(columns.split or "split", "")
     language = values.pop(columns.language or "language", "")
-    regions = from_json(values.pop("regions")) if values.get("regions", "").startswith("[") else ()
+    regions = from_json(values.pop("regions")) if _are_boxes(values.get("regions", "")) else ()
     captions = [(text, language) for text in (
         _texts(record.metadata.get(columns.caption)) if columns.caption else record.captions)]
     negatives: list[tuple[str, str]] = []
@@ -169,11 +173,33 @@ def _row(shard: int, index: int, record: Record, columns: Columns, names: Sequen
         values.pop(name)
     if columns.caption:
         values.pop(columns.caption, None)
-    key = record.key.removeprefix(root).lstrip("/")
-    return _Row(shard=shard, index=index, id=values.pop("id", "") or key, sha256=sha256_bytes(record.data),
+    id_ = values.pop("id", "") or record.key.removeprefix(root).lstrip("/")
+    maps, unread = _maps(record, id_)
+    return _Row(shard=shard, index=index, id=id_, sha256=sha256_bytes(record.data),
                 label=label, split=SPLITS.get(split.lower(), split), captions=tuple(captions),
-                negatives=tuple(negatives), columns=values, regions=regions,
-                maps={part: sha256_bytes(record.parts[part]) for part in MAPS if part in record.parts})
+                negatives=tuple(negatives), columns=values, regions=regions, maps=maps, unread=unread)
+
+
+def _maps(record: Record, id_: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    found: dict[str, str] = {}
+    unread: list[tuple[str, str]] = []
+    for kind in MAPS:
+        try:
+            if (data := record.read_map(kind)) is not None:
+                decode_map(data, kind)
+                found[kind] = sha256_bytes(data)
+        except (PictureError, ValueError) as error:
+            unread.append((f"{kind} of {id_}", str(error)))
+    return found, tuple(unread)
+
+
+def _are_boxes(text: str) -> bool:
+    """A JSON list of objects with a box, be it a wrong one; an empty list has none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(found, list) and (not found or any(isinstance(one, dict) and "box" in one for one in found))
 
 
 def _text(value: Scalar) -> str:
@@ -262,7 +288,7 @@ def _dataset(
                  *([repr(row.regions)] if row.regions else []), *sorted(row.maps.items()))
                 for row, texts in zip(rows, said, strict=True)]
     labels = tuple(row.label for row in rows)
-    maps = maps_of([row.maps for row in rows], lambda i: shards[rows[i].shard].read(rows[i].index).parts,
+    maps = maps_of([row.maps for row in rows], lambda i, kind: shards[rows[i].shard].read(rows[i].index).read_map(kind),
                    [row.id for row in rows], things)
     labels, tags, classes = parted(labels)
     return Dataset(
