@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from worlds import constant, dataset, embedded, knowing
 
+from diptych.evaluation import zero_shot as zero_shot_module
 from diptych.evaluation.intervals import figures_of
+from diptych.evaluation.metrics import classification
 from diptych.evaluation.multilingual import MultilingualConfig, zero_shot_languages
 from diptych.evaluation.templates import in_language
-from diptych.evaluation.zero_shot import ZeroShotConfig, zero_shot
+from diptych.evaluation.zero_shot import ZeroShotConfig, by_template, zero_shot
 
 CLASSES = [f"c{number}" for number in range(8)]
 LABELS = CLASSES * 6
@@ -27,6 +29,22 @@ def world(names=NAMES):
     texts |= {f"{what} : {own}": CENTRES[fr[name]] for what in ("photo", "image") for name, own in NAMES["fr"].items()}
     texts |= {own: CENTRES[name] for name, own in NAMES["de"].items()}
     return embedded(replace(dataset(LABELS), names=names), VECTORS, texts)
+
+
+def test_scores_in_blocks_are_all_of_them(monkeypatch):
+    """None in memory is larger than it may be, in either task."""
+    one, (languages, config) = world(), (MultilingualConfig(), ZeroShotConfig(templates=("a {}", "{}")))
+    run = [lambda: zero_shot_languages(one, languages).values, lambda: zero_shot(one, config).values,
+           lambda: by_template(one, config)]
+    whole, seen = [task() for task in run], []
+    exact = classification.accuracy_at_k
+    monkeypatch.setattr(classification, "accuracy_at_k", lambda scores, *of: seen.append(scores.size) or exact(
+        scores, *of))
+    monkeypatch.setattr(zero_shot_module, "_AT_ONCE", 5 * len(CLASSES))
+    for before, task in zip(whole, run, strict=True):
+        np.testing.assert_equal(task(), before)
+        assert seen and max(seen) == 5 * len(CLASSES) and min(seen) == len(LABELS) % 5 * len(CLASSES)
+        seen.clear()
 
 
 def test_every_language_is_its_zero_shot_and_the_mean_is_of_languages():

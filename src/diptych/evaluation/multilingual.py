@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.embedded import Embedded
@@ -18,15 +17,12 @@ from diptych.evaluation.metrics.sums import mean_of_means, of_means
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.split import column_of
 from diptych.evaluation.templates import in_language
-from diptych.evaluation.zero_shot import AUTO, ZeroShotConfig, class_vectors, labelled, prompts
+from diptych.evaluation.zero_shot import AUTO, ZeroShotConfig, class_vectors, labelled, prompts, scored
 
 TASK = "zero_shot_languages"
 OWN = "own"
 """What the language of the data is called where nobody says; its templates are English."""
 ENGLISH = "en"
-
-_AT_ONCE = 1 << 22
-"""Scores in memory at a time: 16 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +51,13 @@ def zero_shot_languages(embedded: Embedded, config: MultilingualConfig) -> Outco
     spoken = _spoken(data, config)
     templates = config.templates if len(data.classes) <= config.most_classes else ("{}",)
     ks = (1, 5) if len(data.classes) > 5 else (1,)
-    hits: dict[int, list[Float[np.ndarray, " pictures"]]] = {k: [] for k in ks}
+    hits: dict[int, list[np.ndarray]] = {k: [] for k in ks}
     for language in spoken:
         own = in_language(language or ENGLISH) if templates == AUTO else templates
         classes = class_vectors(embedded, prompts(data, ZeroShotConfig(templates=own, language=language)))
-        for k, found in zip(ks, _right(embedded.images[pictures], classes, target, ks), strict=True):
-            hits[k].append(found)
+        for some, scores in scored(embedded, pictures, classes):
+            for k in ks:
+                hits[k].append(classification.accuracy_at_k(scores, target[some], k))
     values = {f"acc@{k}": np.concatenate(found) for k, found in hits.items()}
     told = [language or OWN for language in spoken for _ in pictures]
     number = np.repeat(np.arange(len(spoken)), len(pictures))
@@ -96,16 +93,4 @@ def _spoken(data: Dataset, config: MultilingualConfig) -> Sequence[str]:
         raise ValueError(f"{data.name} has no other language that names all {len(data.classes)} classes"
                          f"{f' (some in {partly})' if partly else ''}; give columns such as label_de, or "
                          "classnames.de.txt beside classnames.txt")
-    return found
-
-
-def _right(
-    images: Float[np.ndarray, "pictures dim"], classes: Float[np.ndarray, "classes dim"],
-    target: Int[np.ndarray, " pictures"], ks: Sequence[int],
-) -> Float[np.ndarray, "ks pictures"]:
-    """For each k, 1 where the right class is among the first k."""
-    found, size = np.empty((len(ks), len(images))), max(1, _AT_ONCE // len(classes))
-    for some in (slice(start, start + size) for start in range(0, len(images), size)):
-        scores = images[some] @ classes.T
-        found[:, some] = [classification.accuracy_at_k(scores, target[some], k) for k in ks]
     return found

@@ -6,7 +6,7 @@ In place of templates a class may have descriptions ("descriptions"): CuPL (arXi
 description (arXiv 2210.07183), as the mean of their vectors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,8 +64,7 @@ def zero_shot(embedded: Embedded, config: ZeroShotConfig, task: str = TASK) -> O
     ks = (1, 5) if len(data.classes) > 5 else (1,)
     hits: dict[int, list[np.ndarray]] = {k: [] for k in ks}
     predicted, said = [], []
-    for some in _blocks(len(pictures), len(classes)):
-        scores = embedded.images[pictures[some]] @ classes.T
+    for some, scores in scored(embedded, pictures, classes):
         for k in ks:
             hits[k].append(classification.accuracy_at_k(scores, target[some], k))
         predicted.append(scores.argmax(axis=1))
@@ -102,8 +101,8 @@ def by_template(embedded: Embedded, config: ZeroShotConfig) -> tuple[Template, .
     found = []
     for template in templates if len(templates) > 1 else ():
         classes = class_vectors(embedded, prompts(embedded.data, replace(config, templates=(template,))))
-        right = [classification.accuracy_at_k(embedded.images[pictures[some]] @ classes.T, target[some], 1)
-                 for some in _blocks(len(pictures), len(classes))]
+        right = [classification.accuracy_at_k(scores, target[some], 1)
+                 for some, scores in scored(embedded, pictures, classes)]
         found.append(Template(model=embedded.spec.name, template=template, figure="acc@1",
                               value=float(np.concatenate(right).mean())))
     return tuple(found)
@@ -127,6 +126,16 @@ def class_vectors(embedded: Embedded, texts: Sequence[Sequence[str]]) -> Float[n
     vectors = embedded.texts([text for of_class in texts for text in of_class])
     means = np.stack([part.mean(axis=0) for part in np.split(vectors, np.cumsum([len(t) for t in texts])[:-1])])
     return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+
+
+def scored(
+    embedded: Embedded, pictures: Int[np.ndarray, " pictures"], classes: Float[np.ndarray, "classes dim"]
+) -> Iterator[tuple[slice, Float[np.ndarray, "some classes"]]]:
+    """The pictures' cosines with every class, a block of pictures at a time: which of them, and theirs."""
+    size = max(1, _AT_ONCE // len(classes))
+    for start in range(0, len(pictures), size):
+        some = slice(start, start + size)
+        yield some, embedded.images[pictures[some]] @ classes.T
 
 
 def templates_of(data: Dataset, config: ZeroShotConfig) -> tuple[str, ...]:
@@ -166,11 +175,6 @@ def tested(data: Dataset) -> list[int]:
     """The pictures of the part "test", or "val" where no other is there; all where the data name no parts."""
     part, parts = tested_part(data), data.columns.get(COLUMN, ())
     return [i for i in range(len(data)) if part is None or parts[i] == part]
-
-
-def _blocks(pictures: int, classes: int) -> list[slice]:
-    size = max(1, _AT_ONCE // classes)
-    return [slice(start, start + size) for start in range(0, pictures, size)]
 
 
 def _confidence(scores: Float[np.ndarray, "pictures classes"], scale: float) -> Float[np.ndarray, " pictures"]:
