@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from diptych.evaluation.dense import enlarge, fit_probe, foreground_miou, mean_iou, patch_shares, with_pooled
+from diptych.evaluation.dense import enlarge, fit_probe, foreground_miou, mean_iou, patch_shares
 
 
 def test_the_probe_is_scikit_learns_logistic_regression():
@@ -73,11 +73,6 @@ def test_shares_of_patches():
     np.testing.assert_array_equal(patch_shares(mask, 2, 3), [[[1, 0, 0], [0, 0, 0.25]]])
     with pytest.raises(ValueError, match="does not divide"):
         patch_shares(mask, 3, 3)
-
-
-def test_the_pooled_vector_stands_beside_every_patch():
-    both = with_pooled(np.zeros((2, 3, 4, 5)), np.array([[1.0], [2.0]]))
-    assert both.shape == (2, 3, 4, 6) and (both[1, ..., 5] == 2).all()
 
 
 def test_features_that_know_the_mask_find_it_and_others_do_not():

@@ -12,6 +12,7 @@ from diptych.evaluation.dataset import IGNORED, Maps, subset
 from diptych.evaluation.dense import enlarge
 from diptych.evaluation.depth import DepthConfig, depth, fit_depth
 from diptych.evaluation.embedded import Looks
+from diptych.evaluation.metrics.sums import OfSums
 from diptych.evaluation.pixels import Target
 from diptych.evaluation.segmentation import SegmentationConfig, segmentation
 
@@ -55,6 +56,7 @@ def test_a_tower_that_knows_the_mask_is_right_and_one_that_does_not_is_at_chance
     maps = Maps(things=THINGS, mask=lambda i: known[i])
     found = segmentation(world(lambda i: cells(known[i]), maps), SMALL)
     assert found.figure("miou") > 0.95 and len(found.ids) == COUNT // 5  # corners of bilinear outlines are round
+    assert isinstance(found.statistics["miou"], OfSums)  # all draws of a bootstrap at once
     assert found.details["iou of box"][0] > 0.9 and set(found.details) == {f"iou of {thing}" for thing in THINGS}
     blind = segmentation(world(lambda i: np.ones((CELLS, CELLS, 3), np.float32), maps), SMALL)
     assert blind.figure("miou") == pytest.approx(blind.chance["miou"]) and blind.chance == found.chance

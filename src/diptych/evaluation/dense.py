@@ -74,15 +74,6 @@ def patch_shares(
     return cells.mean(axis=(2, 4), dtype=np.float64)
 
 
-def with_pooled(
-    patches: Float[np.ndarray, "pictures rows columns dim"], pooled: Float[np.ndarray, "pictures other"]
-) -> Float[np.ndarray, "pictures rows columns both"]:
-    """Every patch beside its picture's pooled vector, as the protocol does with a class token."""
-    grid = patches.shape[1:3]
-    spread = np.broadcast_to(pooled[:, None, None, :], (len(pooled), *grid, pooled.shape[1]))
-    return np.concatenate([patches, spread], axis=-1)
-
-
 def enlarge(
     values: Float[np.ndarray, "pictures rows columns"], height: int, width: int
 ) -> Float[np.ndarray, "pictures height width"]:
