@@ -194,11 +194,17 @@ def recommend(needs: "Needs", reports: str | Path = "reports") -> "list[Choice]"
     from diptych.models.checkpoints import catalog, folders
 
     files = sorted(Path(reports).rglob("comparison.json"))
-    measured = measured_in([from_json(path.read_text(encoding="utf-8")) for path in files])
+    comparisons = [from_json(path.read_text(encoding="utf-8")) for path in files]
+    measured = measured_in(comparisons)
     own = [_find(name).entry for name in folders.local_models() if catalog.find(name) is None]
     candidates = [Candidate(name=entry.name, languages=entry.languages, weights_bytes=4 * entry.parameters,
                             published=entry.score(catalog.IMAGENET), measured=measured.get(entry.name))
                   for entry in (*catalog.CATALOGUE, *own)]
+    known = {one.name for one in candidates}
+    weights = {cost.model: cost.weights_bytes for comparison in comparisons for cost in comparison.costs}
+    runs = {model.name: model for comparison in comparisons for model in comparison.models if model.name not in known}
+    candidates += [Candidate(name=model.name, languages=model.languages, weights_bytes=weights.get(model.name, 0),
+                             published=None, measured=measured.get(model.name)) for model in runs.values()]
     if unknown := set(needs.languages) - {code for one in candidates for code in one.languages}:
         raise ModelNotFound(f"no model knows {', '.join(sorted(unknown))}; languages are codes such as en, de, ko")
     return choose(candidates, needs)

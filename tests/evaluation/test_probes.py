@@ -88,6 +88,15 @@ def test_a_support_is_so_many_different_pictures_of_each_class_and_the_same_for_
     assert len(first[1]) == len({same[p] for p in train if labels[p] == "b"})
 
 
+def test_more_shots_than_any_class_has_are_not_tried():
+    labels = ["a", "b"] * 12
+    one = embedded(dataset(labels), knowing(labels))
+    found = few_shot(one, FewShotConfig(shots=(1, 4, 64), supports=1))
+    assert set(found.values) == {"acc@1_1shot", "acc@1_4shot"}
+    with pytest.raises(ValueError, match="no class of made up has 64 different training pictures, the most are"):
+        few_shot(one, FewShotConfig(shots=(64,), supports=1))
+
+
 def test_more_shots_teach_more_and_one_shot_is_the_nearest_example():
     world = _world(knowing(LABELS, noise=1.2))
     found = few_shot(world, FewShotConfig(shots=(1, 2, 8), supports=3))

@@ -85,6 +85,14 @@ def test_one_picture_with_two_classes_is_one_answer(tmp_path):
     assert data.labels == ("boat", "sea", "sea") and data.same == (0, 0, 2) and len(set(data.ids)) == 3
 
 
+def test_the_column_of_captions_that_is_named_is_the_only_one(tmp_path):
+    folder_of(tmp_path, {"a.png": drawn(1), "b.png": drawn(2)})
+    path = table(tmp_path, [{"image": f"{x}.png", "said": f"an {x}", "caption_en": "other"} for x in "ab"])
+    assert [c.text for c in open_dataset(path, Columns(caption="said")).captions] == ["an a", "an b"]
+    with pytest.raises(ValueError, match="no values in column 'nope' for the caption"):
+        open_dataset(path, Columns(caption="nope"))
+
+
 def test_each_caption_of_a_picture_keeps_what_its_row_denies(tmp_path):
     folder_of(tmp_path, {"a.png": drawn(1), "b.png": drawn(2)})
     rows = [{"image": "a.png", "caption": "one", "negative_swap": "eno"},

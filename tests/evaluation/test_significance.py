@@ -305,6 +305,18 @@ def test_intervals_of_differences_of_groups_cover_the_truth():
     assert hits >= 930
 
 
+def test_what_holm_does_not_tell_needs_more_samples_than_there_are():
+    rng = np.random.default_rng(0)
+    a, b = np.ones(30), (np.arange(30) >= 8).astype(float)
+    close = [{"m": outcome({"x": a}), "n": outcome({"x": b})}]
+    many = [{name: outcome({f"y{i}": rng.random(30)}) for name in ("m", "n")} for i in range(40)]
+    alone, = differences_of(close)
+    together = differences_of([*close, *many])[0]
+    assert alone.verdict == "better" and alone.needed <= 30 and together.p_holm > 0.05
+    assert together.verdict == "not distinguishable" and together.needed > 30
+    assert all(one.needed > one.count for one in differences_of(many) if one.verdict == "not distinguishable")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 4])
 def test_so_many_samples_as_needed_tell_the_difference_four_times_out_of_five(size):

@@ -93,6 +93,19 @@ def test_a_task_is_left_out_for_the_models_that_cannot_do_it(data):
     assert set(none.provenance.left_out) == {"captioning"}  # once, for all of them
 
 
+def test_what_training_may_have_seen_is_no_test(data):
+    parts = tuple("train" if i % 2 else "test" for i in range(len(data)))
+    split = replace(data, columns={**data.columns, "split": parts})
+    found = evaluate(replace(SUITE, efficiency=None), [entrant(ColourEmbedder)], split)
+    test = {name for name, part in zip(data.ids, parts, strict=True) if part == "test"}
+    for task in ("text_to_image", "image_to_text", "zero_shot", "corruptions"):
+        outcome = found.outcomes[task]["colours"]
+        shown = outcome.details.get("picture", outcome.groups if task == "corruptions" else outcome.ids)
+        assert len(outcome.ids) == (8 if task == "corruptions" else len(test)), task
+        assert task == "text_to_image" or set(shown) <= test
+    assert {f.count for f in found.comparison.figures if f.task == "text_to_image" and not f.slice} == {len(test)}
+
+
 def test_a_picture_that_goes_meanwhile_costs_its_task_alone(data):
     def gone(_):
         raise PictureError("removed from the collection")

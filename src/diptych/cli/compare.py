@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diptych.evaluation.result import Comparison
     from diptych.evaluation.tasks import Suite
 
 HELP = "which model should I use? quality with intervals, robustness, fairness and cost on your own data"
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from diptych.core.config import to_json
     from diptych.evaluation.history import add_run
     from diptych.evaluation.predictions import write_predictions
-    from diptych.evaluation.report import charts, record, words
+    from diptych.evaluation.report import charts, record
     from diptych.evaluation.report.files import write_report
     from diptych.evaluation.sets import Columns
 
@@ -85,13 +86,13 @@ def run(args: argparse.Namespace) -> int:
         return _sets(args.json)
     if args.recommend:
         return _recommend(args, tuple(languages or ()))
-    live = bool(args.on) and args.on.startswith(comparing.LIVE)
-    if not args.on or not (args.models or live):
-        raise ValueError("which models, on what? `diptych compare MODEL… --on DATASET`, or --recommend")
     suite = _suite(args)
     if args.show:
         sys.stdout.write(to_json(suite))
         return 0
+    live = bool(args.on) and args.on.startswith(comparing.LIVE)
+    if not args.on or not (args.models or live):
+        raise ValueError("which models, on what? `diptych compare MODEL… --on DATASET`, or --recommend")
     charts.require()  # told before the work, not after it
     columns = Columns(label=args.label, caption=args.caption, language=args.language, split=args.split)
     found = comparing.compare(args.models, args.on, suite=suite, languages=languages, columns=columns,
@@ -106,17 +107,28 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(record.to_json(comparison))
     else:
-        for sentence in comparison.sentences:
-            print(sentence)
-        for figure in comparison.figures:
-            if (figure.task, figure.name) == comparison.headline and not figure.slice:
-                print(f"  {figure.model:40} {words.with_interval(figure)}")
-        print(report)
+        _tell(comparison, report)
     if args.open:
         import webbrowser
 
         webbrowser.open(report.resolve().as_uri())
     return WORSE if comparison.history and comparison.history.worse else 0
+
+
+def _tell(comparison: "Comparison", report: Path) -> None:
+    """The verdict, what could not be used or done, and where the report is."""
+    from diptych.evaluation.report import words
+
+    for sentence in comparison.sentences:
+        print(sentence)
+    for figure in comparison.figures:
+        if (figure.task, figure.name) == comparison.headline and not figure.slice:
+            print(f"  {figure.model:40} {words.with_interval(figure)}")
+    if skipped := comparison.data.skipped:
+        print(f"{words.plural(len(skipped), 'record')} skipped; the first, {skipped[0][0]}: {skipped[0][1]}")
+    if left_out := comparison.provenance.left_out:
+        print(f"left out: {', '.join(left_out)} (the report says why)")
+    print(report)
 
 
 def _suite(args: argparse.Namespace) -> "Suite":

@@ -1,13 +1,13 @@
 """One model's vectors of one data set, and the ways to ask it for more. What every task is given."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from diptych.core.types import EmbedderSpec, Picture, SearchResult
-from diptych.evaluation.dataset import Dataset
+from diptych.evaluation.dataset import Dataset, subset
 
 Patches = Callable[[Sequence[Picture]], Sequence[Float[np.ndarray, "rows columns channels"]]]
 Heat = Callable[[Picture, Sequence[str]], Float[np.ndarray, "texts height width"]]
@@ -36,7 +36,8 @@ class Looks:
 class Embedded:
     """`images` are the unit vectors of all of `data`'s pictures, in order. `texts` and `pictures` embed more (texts are
     remembered, so that asking twice costs nothing); `decode(i)` gives picture i, `looks` the rest. `scenes` is the same
-    of the data's scenes, where there are some and a task looks at them."""
+    of the data's scenes, where there are some and a task looks at them; `tested` of the pictures of the data's test
+    part, where it has one."""
 
     spec: EmbedderSpec
     data: Dataset
@@ -46,3 +47,11 @@ class Embedded:
     decode: Callable[[int], Picture]
     looks: Looks = field(default_factory=Looks)
     scenes: "Embedded | None" = None
+    tested: "Embedded | None" = None
+
+
+def part(embedded: Embedded, numbers: Sequence[int]) -> Embedded:
+    """The same of these pictures alone; all classes can still be answered."""
+    data = replace(subset(embedded.data, numbers), classes=embedded.data.classes)
+    return replace(embedded, data=data, images=embedded.images[np.array(numbers, np.int64)],
+                   decode=lambda i: embedded.decode(numbers[i]))

@@ -11,8 +11,8 @@ from diptych.evaluation.metrics import classification
 from diptych.evaluation.metrics.ranking import TIE
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.slices import slices
-from diptych.evaluation.split import COLUMN
-from diptych.evaluation.zero_shot import ZeroShotConfig, class_vectors, prompts, tested
+from diptych.evaluation.split import COLUMN, tested
+from diptych.evaluation.zero_shot import ZeroShotConfig, class_vectors, prompts
 
 TASK = "multi_label"
 

@@ -14,6 +14,8 @@ from diptych.evaluation.outcome import Outcome
 
 def write_predictions(outcomes: Mapping[str, Mapping[str, Outcome]], folder: Path) -> list[Path]:
     """`folder`/TASK.parquet: a row for each model and sample, with its share in each figure, its slices, details."""
+    for old in folder.glob("*.parquet"):  # of a run with other tasks
+        old.unlink()
     written = []
     for task, by_model in outcomes.items():
         table = pa.concat_tables([_table(model, outcome) for model, outcome in by_model.items()],

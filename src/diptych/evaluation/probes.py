@@ -106,13 +106,20 @@ def linear_probe(embedded: Embedded, config: LinearProbeConfig) -> Outcome:
 def few_shot(embedded: Embedded, config: FewShotConfig) -> Outcome:
     """Samples are the test pictures. "acc@1_4shot" is the share of supports with which four pictures of each class
     teach a probe to name this one. A class with fewer training pictures gives all that it has: a notice says so, and
-    the slice "support" tells its test pictures from the others. Details are of the most shots and the first support.
+    the slice "support" tells its test pictures from the others; more shots than any class has are not tried. Details
+    are of the most shots and the first support.
 
     ValueError as `linear_probe`.
     """
     data, problem = embedded.data, _problem(embedded.data, config.column, config.split)
-    features, most = scaled(embedded.images, problem.parts.train), max(config.shots)
+    features = scaled(embedded.images, problem.parts.train)
     supports = [_support(data, problem, config.split.seed, number) for number in range(config.supports)]
+    largest = max(len(order) for order in supports[0].values())
+    asked = [shots for shots in sorted(config.shots) if shots <= largest]
+    if not asked:
+        raise ValueError(f"no class of {data.name} has {min(config.shots)} different training pictures, the most are "
+                         f"{largest}; ask for fewer shots")
+    most = asked[-1]
     thin = {name for name in range(len(problem.names)) if len(supports[0].get(name, ())) < most}
     if thin:
         told = ", ".join(problem.names[name] for name in sorted(thin)[:3])
@@ -121,7 +128,7 @@ def few_shot(embedded: Embedded, config: FewShotConfig) -> Outcome:
     values: dict[str, np.ndarray] = {}
     first: _Judged | None = None
     with telemetry.progress(f"{embedded.spec.name}: few-shot probe", None, "fits") as bar:
-        for shots in sorted(config.shots):
+        for shots in asked:
             taught = [np.array([picture for order in support.values() for picture in order[:shots]], np.int64)
                       for support in supports]
             decay = _chosen_decay(features, problem, taught[0], config.iterations, bar)

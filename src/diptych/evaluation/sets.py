@@ -164,7 +164,7 @@ def _row(shard: int, index: int, record: Record, columns: Columns, names: Sequen
         _texts(record.metadata.get(columns.caption)) if columns.caption else record.captions)]
     negatives: list[tuple[str, str]] = []
     for name in list(values):
-        if found := _LANGUAGE.fullmatch(name):
+        if not columns.caption and (found := _LANGUAGE.fullmatch(name)):
             captions += [(text, found[1]) for text in _texts(record.metadata[name])]
         elif found := _NEGATIVE.fullmatch(name):
             negatives += [(found[1] or "", text) for text in _texts(record.metadata[name])]

@@ -83,8 +83,20 @@ def differences_of(
     if missing:
         raise ValueError(f"no task has a figure {', '.join(sorted(missing))}")
     corrected = holm(np.array([one.p for one in found]))
-    return [replace(one, p_holm=p, verdict=one.verdict if p < LEVEL else "not distinguishable")
-            for one, p in zip(found, corrected.tolist(), strict=True)]
+    return [_corrected(one, p) for one, p in zip(found, corrected.tolist(), strict=True)]
+
+
+def _corrected(one: Difference, p: float) -> Difference:
+    """With the p of all tests together. As many samples are needed as tell it at the level that this leaves; where they
+    are not enough yet, more than there are."""
+    if p < LEVEL:
+        return replace(one, p_holm=p)
+    needed = one.needed
+    if needed is not None:
+        power = NORMAL.inv_cdf(POWER)
+        stricter = -NORMAL.inv_cdf(LEVEL / 2 * min(1.0, one.p / p))
+        needed = max(math.ceil(needed * ((stricter + power) / (Z + power)) ** 2), one.count + 1)
+    return replace(one, p_holm=p, needed=needed, verdict="not distinguishable")
 
 
 def flip_p(sums: Float[np.ndarray, "units columns"], seed: int = 0) -> Float[np.ndarray, " columns"]:

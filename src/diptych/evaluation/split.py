@@ -63,6 +63,12 @@ def tested_part(data: Dataset) -> str | None:
     return next((part for part in ("test", "val") if part in data.columns.get(COLUMN, ())), None)
 
 
+def tested(data: Dataset) -> list[int]:
+    """The pictures of the part "test", or "val" where no other is there; all where the data name no parts."""
+    part, parts = tested_part(data), data.columns.get(COLUMN, ())
+    return [i for i in range(len(data)) if part is None or parts[i] == part]
+
+
 def sides(data: Dataset, column: str) -> tuple[list[int], list[int], list[int]]:
     """The pictures of training, validation and test, as the column has them; "val" is the test where no part is named
     so. ValueError for other names than `PARTS` and ""."""

@@ -29,14 +29,14 @@ from diptych.evaluation import (
 )
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.efficiency import EfficiencyConfig
-from diptych.evaluation.embedded import Embedded, Looks
+from diptych.evaluation.embedded import Embedded, Looks, part
 from diptych.evaluation.fairness import WorstGroupConfig
 from diptych.evaluation.intervals import figures_of
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.report.verdict import verdict
 from diptych.evaluation.result import Comparison, Cost, Data, Model, Provenance, Template
 from diptych.evaluation.significance import differences_of
-from diptych.evaluation.split import column_of
+from diptych.evaluation.split import COLUMN, column_of, tested, tested_part
 from diptych.evaluation.tasks import DECIDING, HEADLINES, Suite, tasks_of
 from diptych.evaluation.vectors import Pictures, embed_dataset, embedded, without
 from diptych.evaluation.views import views
@@ -81,6 +81,9 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"models are told apart by their names, got {', '.join(names) or 'none'}")
     check(suite, whole, [entrant.looks for entrant in entrants])
+    if COLUMN in whole.columns and tested_part(whole) is None:
+        telemetry.notice(f"no picture of {whole.name} is of the part 'test' or 'val' (parts: "
+                         f"{', '.join(map(repr, sorted(set(whole.columns[COLUMN]))[:5]))}): all are tested")
     phase = telemetry.Phases()
     with phase("embedding"):
         made = [Pictures(vectors=e.stored, broken={}) if e.stored is not None else
@@ -90,8 +93,6 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
                  for name, entrant, one in zip(names, entrants, made, strict=True)}
     templates: list[Template] = []
     outcomes, left_out = _outcomes(suite, given, phase)
-    for task, why in left_out.items():
-        telemetry.notice(f"{task} is left out: {why}")
     for task, column in [(task, column) for task in GROUPED for column in suite.groups if task in outcomes]:
         try:
             config = WorstGroupConfig(column=column)
@@ -133,7 +134,7 @@ def scores(suite: Suite, embedder: Embedder, data: Dataset, looks: Looks | None 
     intervals, no costs, and no vector is kept. What cannot be done is left out."""
     made = embed_dataset(embedder, data, keep=False)
     data, kept = without(data, made.broken)
-    given = {embedder.spec.name: embedded(embedder, data, made.vectors[kept], looks=looks, keep=False)}
+    given = {embedder.spec.name: with_tested(embedded(embedder, data, made.vectors[kept], looks=looks, keep=False))}
     outcomes, _ = _outcomes(suite, given, telemetry.Phases())
     found = {f"{outcome.task}/{name}": outcome.figure(name) for by_model in outcomes.values()
              for outcome in by_model.values() for name in outcome.names}
@@ -193,9 +194,15 @@ def _told(task: str, why: Mapping[str, str], models: int) -> dict[str, str]:
     return {f"{task} ({model})": reason for model, reason in why.items()}
 
 
+def with_tested(one: Embedded) -> Embedded:
+    """Beside it, what is asked of the test part alone. A gold set asks the whole collection."""
+    numbers = tested(one.data)
+    return replace(one, tested=part(one, numbers)) if len(numbers) < len(one.data) and not one.data.distractors else one
+
+
 def _given(suite: Suite, entrant: Entrant, data: Dataset, vectors: Float[np.ndarray, "pictures dim"]) -> Embedded:
     """What tasks are given of one model: its vectors of the data and, where a task looks at them, of the scenes."""
-    found, scenes = embedded(entrant.embedder, data, vectors, entrant.runtime, entrant.looks), data.scenes
+    found, scenes = with_tested(embedded(entrant.embedder, data, vectors, entrant.runtime, entrant.looks)), data.scenes
     if scenes is None or not (suite.segmentation or suite.depth or suite.grounding):
         return found
     return replace(found, scenes=_given(suite, entrant, scenes, embed_dataset(

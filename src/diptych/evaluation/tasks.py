@@ -101,6 +101,11 @@ def _one(task: Callable[[Embedded, Any], Outcome]) -> Run:
     return lambda embedded, config: [task(embedded, config)]
 
 
+def _of_test(task: Callable[[Embedded, Any], Outcome]) -> Run:
+    """Of the data's test part, where it has one: what a model may have learned from is no test of it."""
+    return lambda embedded, config: [task(embedded.tested or embedded, config)]
+
+
 def _where_tagged(embedded: Embedded, config: ZeroShotConfig) -> Sequence[Outcome]:
     """Nothing, where no picture has several labels."""
     return [multi_label(embedded, config)] if embedded.data.tags else []
@@ -112,24 +117,24 @@ def _of_scenes(task: Callable[[Embedded, Any], Outcome]) -> Run:
 
 
 _TASKS: tuple[tuple[str, str, Run], ...] = (
-    ("retrieval", "retrieval", retrieval.retrieval),
+    ("retrieval", "retrieval", lambda embedded, config: retrieval.retrieval(embedded.tested or embedded, config)),
     ("served", "served", served.served),
     ("zero_shot", "zero_shot", _one(zero_shot.zero_shot)),
     ("zero_shot_descriptions", "zero_shot", zero_shot.described),
     ("multi_label", "zero_shot", _where_tagged),
     ("zero_shot_languages", "zero_shot_languages", _one(zero_shot_languages)),
-    ("hard_negatives", "compositional", _one(compositional.hard_negatives)),
-    ("winoground", "compositional", _one(compositional.winoground)),
-    ("matching", "matching", _one(matching)),
+    ("hard_negatives", "compositional", _of_test(compositional.hard_negatives)),
+    ("winoground", "compositional", _of_test(compositional.winoground)),
+    ("matching", "matching", _of_test(matching)),
     ("nearest_neighbours", "neighbours", _one(probes.nearest_neighbours)),
     ("linear_probe", "linear_probe", _one(probes.linear_probe)),
     ("few_shot", "few_shot", _one(probes.few_shot)),
     ("domains", "domains", _one(domains)),
-    ("retrieval_skew", "skew", _one(fairness.retrieval_skew)),
-    ("representation_bias", "bias", _one(fairness.representation_bias)),
-    ("association_bias", "bias", _one(fairness.association_bias)),
-    ("queries", "queries", _one(robustness.queries)),
-    ("corruptions", "corruptions", _one(robustness.corruptions)),
+    ("retrieval_skew", "skew", _of_test(fairness.retrieval_skew)),
+    ("representation_bias", "bias", _of_test(fairness.representation_bias)),
+    ("association_bias", "bias", _of_test(fairness.association_bias)),
+    ("queries", "queries", _of_test(robustness.queries)),
+    ("corruptions", "corruptions", _of_test(robustness.corruptions)),
     ("duplicates", "duplicates", _one(duplicates)),
     ("captioning", "captioning", _one(captioning.captioning)),
     ("segmentation", "segmentation", _of_scenes(segmentation)),

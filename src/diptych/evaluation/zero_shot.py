@@ -18,7 +18,7 @@ from diptych.evaluation.metrics import calibration, classification
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.result import Template
 from diptych.evaluation.slices import slices
-from diptych.evaluation.split import COLUMN, tested_part
+from diptych.evaluation.split import COLUMN, tested
 from diptych.evaluation.templates import TEMPLATES, canonical, fill, in_language
 
 TASK, DESCRIBED = "zero_shot", "zero_shot_descriptions"
@@ -169,12 +169,6 @@ def labelled(data: Dataset) -> tuple[Int[np.ndarray, " pictures"], Int[np.ndarra
     if not pictures:
         raise ValueError(f"no picture of {data.name} that is tested has {'one class' if data.tags else 'a class'}")
     return np.array(pictures), np.array([number[data.labels[i]] for i in pictures])
-
-
-def tested(data: Dataset) -> list[int]:
-    """The pictures of the part "test", or "val" where no other is there; all where the data name no parts."""
-    part, parts = tested_part(data), data.columns.get(COLUMN, ())
-    return [i for i in range(len(data)) if part is None or parts[i] == part]
 
 
 def _confidence(scores: Float[np.ndarray, "pictures classes"], scale: float) -> Float[np.ndarray, " pictures"]:

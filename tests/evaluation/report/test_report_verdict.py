@@ -45,7 +45,7 @@ def test_a_leader_that_is_also_the_fastest():
     tests = [difference("a", name, 0.1, "better") for name in "bcdef"]
     said = verdict(HEADLINE, figures(a=0.84, b=0.74, c=0.74, d=0.74, e=0.74, f=0.74), tests, costs(a=0.01, b=0.1))
     assert said[1] == "It is better than 5 others, the nearest by 10.0 points."
-    assert said[2] == "It is also the fastest: 10.0 ms a picture and 1.00 GB of memory."
+    assert said[2] == "It takes 10.0 ms a picture and 1.00 GB of memory; no other is faster."
 
 
 def test_one_model_and_nothing_measured():

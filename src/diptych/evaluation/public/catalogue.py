@@ -154,7 +154,8 @@ def get(name: str) -> PublicSet:
     """The set of that name. SourceError with the nearest names."""
     if found := find(name):
         return found
-    near = difflib.get_close_matches(name.lower(), [each for one in SETS for each in (one.name, *one.aliases)], 3)
+    near = difflib.get_close_matches(name.lower(), ["pictograms", *(
+        each for one in SETS for each in (one.name, *one.aliases))], 3)
     raise SourceError(f"no file, folder or public set {name!r}; "
                       + (f"the nearest sets are {', '.join(near)}; " if near else "")
                       + "`diptych compare --sets` lists all of them")

@@ -61,7 +61,8 @@ def _price(known: Sequence[Trade], level: Sequence[str]) -> str:
                 f"{best.figure.model}.")
     if fastest is not best:
         return f"It takes {_takes(best)}; the fastest, {fastest.figure.model}, takes {_takes(fastest)}."
-    return f"It {'is also the fastest: ' if len(known) > 1 else 'takes '}{_takes(best)}."
+    also = "; no other is faster" if len(known) > 1 else ""
+    return f"It takes {_takes(best)}{also}."
 
 
 def _takes(trade: Trade) -> str:
