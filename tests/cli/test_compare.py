@@ -1,6 +1,7 @@
 """`diptych compare` on a folder of one's own, and what it says of mistakes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,7 @@ def test_the_suite_can_be_seen(capsys):
 
 def test_a_recommendation_tells_measured_from_published(tmp_path, capsys):
     made = comparison()
+    made = replace(made, models=(*made.models, replace(made.models[0], name="my run", languages=("ko", "en"))))
     (tmp_path / "reports" / "a").mkdir(parents=True)
     (tmp_path / "reports" / "a" / "comparison.json").write_text(record.to_json(made))
     ask = ["compare", "--recommend", "--to", str(tmp_path / "reports")]
@@ -44,6 +46,7 @@ def test_a_recommendation_tells_measured_from_published(tmp_path, capsys):
     assert main([*ask, "--json"]) == 0
     said = {one["candidate"]["name"]: one for one in json.loads(capsys.readouterr().out)}
     assert said["diptych-tiny"]["candidate"]["measured"]["data"] == made.data.name
+    assert said["my run"]["candidate"]["languages"] == ["ko", "en"]  # a run's model is in no catalogue
     assert main([*ask, "--languages", "xx"]) == 1 and "no model knows xx" in capsys.readouterr().err
 
 

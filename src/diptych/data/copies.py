@@ -160,7 +160,8 @@ def _matching(pattern: str, copies: Copies) -> list[File]:
             return [_remote(system, info, copies) for _, info in sorted(system.glob(path, detail=True).items())]
         return [_remote(system, system.info(path), copies)]
     except (OSError, ImportError, ValueError) as error:
-        raise SourceError(f"{pattern} cannot be read ({type(error).__name__}: {error}); expected a file, a pattern "
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        raise SourceError(f"{pattern} cannot be read ({why}); expected a file, a pattern "
                           "with *, or a list in braces such as {000..099}") from error
 
 
