@@ -1,10 +1,13 @@
 """The report of a comparison, opened as the file that it is. It asks nobody for anything: `new_page` fails on a message
 in the console and on any other request, and the network is off."""
 
+import base64
+import io
 import re
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from comparisons import comparison
@@ -194,6 +197,22 @@ def test_a_query_shows_both_models_pictures_with_right_and_wrong(show, report, w
             f"{hit.id}, {'right' if hit.right else 'wrong'}" for hit in grid.found[model]]
     page.locator("#find").fill("nothing like it")
     expect(page.locator("#grid-count")).to_have_text(f"0 of {len(whole.views.grids)} queries")
+
+
+def test_tall_and_wide_pictures_are_shown_whole(show, whole, tmp_path):
+    def shape(width, height):
+        stream = io.BytesIO()
+        Image.new("RGB", (width, height), "red").save(stream, "PNG")
+        return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+    shapes = (shape(40, 160), shape(160, 40))
+    thumbnails = {id_: shapes[number % 2] for number, id_ in enumerate(whole.views.thumbnails)}
+    page = show(of_pictures(whole, tmp_path, thumbnails=thumbnails) + "#pictures")
+    expect(page.locator(".frame img:visible").first).to_be_visible()
+    assert page.locator(".frame img:visible").evaluate_all("""all => all.every((img) => {
+        const [a, b] = [img, img.closest('.frame')].map((each) => each.getBoundingClientRect());
+        return a.height > 0 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1 && a.right <= b.right + 1;
+    })""")
 
 
 def test_the_worst_failures_of_a_model(show, report, whole):

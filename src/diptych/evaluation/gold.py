@@ -45,7 +45,7 @@ def read_gold(
             continue
         text, language, names = str(row.get("query") or "").strip(), str(row.get("language") or ""), _names(row)
         if not text or not names:
-            skipped.append((f"{path}, row {number}", INCOMPLETE))
+            skipped.append((f"{path}, row {number}", f"{INCOMPLETE}; its columns are {', '.join(map(str, row))}"))
         elif languages is None or language in languages:
             pictures = expected.setdefault((language, text), {})
             for name in names:
