@@ -19,14 +19,7 @@ from jaxtyping import Float, Int
 from diptych.core import telemetry
 from diptych.core.errors import PictureError
 from diptych.core.types import Embedder, Picture
-from diptych.evaluation import (
-    captioning,
-    efficiency,
-    fairness,
-    probes,
-    retrieval,
-    zero_shot,
-)
+from diptych.evaluation import captioning, efficiency, fairness, probes, retrieval, zero_shot
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.efficiency import EfficiencyConfig
 from diptych.evaluation.embedded import Embedded, Looks, part

@@ -6,7 +6,6 @@ data or a model that it cannot be done with.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from diptych.evaluation import (
@@ -90,11 +89,7 @@ def tasks_of(suite: Suite) -> Iterator[tuple[str, Callable[[Embedded], Sequence[
     """The suite's tasks, by name, in the order of what they take."""
     for name, setting, run in _TASKS:
         if (config := getattr(suite, setting)) is not None:
-            yield name, partial(_follow, run, config)
-
-
-def _follow(run: Run, config: Any, embedded: Embedded) -> Sequence[Outcome]:
-    return run(embedded, config)
+            yield name, lambda embedded, run=run, config=config: run(embedded, config)
 
 
 def _one(task: Callable[[Embedded, Any], Outcome]) -> Run:
