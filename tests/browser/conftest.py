@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 import coloured
 from diptych.index import store
@@ -24,6 +24,7 @@ from fakes import ColourEmbedder
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 NOTICE = "It only knows colours."
+expect.set_options(timeout=20_000)  # of patience on a busy machine; what comes is seen at once
 
 
 def pytest_collection_modifyitems(items):
@@ -107,7 +108,7 @@ def new_page(browser, serve):
 
     def create(**settings):
         context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **settings})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: seen.append(f"console {message.type}: {message.text}"))
