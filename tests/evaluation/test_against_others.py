@@ -167,10 +167,10 @@ def test_probabilities_overlaps_and_areas_are_torchmetrics():
     target = np.array([rng.choice(4, p=p) for p in probability**2 / (probability**2).sum(axis=1, keepdims=True)])
     said, right = probability.max(axis=1), (probability.argmax(axis=1) == target).astype(float)
     theirs = multiclass_calibration_error(torch.from_numpy(probability), torch.from_numpy(target), 4, n_bins=15)
-    assert calibration.ece(said, right) == pytest.approx(float(theirs), abs=1e-6)
+    assert calibration.ece(said, right)() == pytest.approx(float(theirs), abs=1e-6)
     score, positive = rng.normal(size=300), rng.random(300) < 0.3
     assert detection.auroc(score, positive)(np.ones(300)) == pytest.approx(
         float(binary_auroc(torch.from_numpy(score), torch.from_numpy(positive))), abs=1e-6)
     predicted, truth = rng.integers(0, 5, (2, 6, 40, 40))
-    assert dense.mean_iou(*dense.overlaps(predicted, truth, 5)) == pytest.approx(float(multiclass_jaccard_index(
+    assert dense.mean_iou(*dense.overlaps(predicted, truth, 5))() == pytest.approx(float(multiclass_jaccard_index(
         torch.from_numpy(predicted), torch.from_numpy(truth), 5)), abs=1e-6)

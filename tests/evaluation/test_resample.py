@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from diptych.evaluation.metrics.calibration import weighted_ece
-from diptych.evaluation.metrics.classification import weighted_recall
-from diptych.evaluation.metrics.fairness import mean_association_bias, weighted_gap, weighted_worst_group
+from diptych.evaluation.metrics.calibration import ece
+from diptych.evaluation.metrics.classification import mean_per_class_recall
+from diptych.evaluation.metrics.fairness import association_bias, gap, worst_group
 from diptych.evaluation.metrics.sums import mean_of_means, ratio
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.resample import UNITS, parts, resample
@@ -30,7 +31,7 @@ def test_a_mean_is_the_weighted_mean_of_whole_groups(samples, groups, seed):
     found = outcome(samples, [f"g{g}" for g in group], values={"x": values[:, 0], "y": values[:, 1]},
                     statistics={"x again": lambda w: outcome(samples, values={"x": values[:, 0]}).figure("x", w)})
     again = resample(found, inside, 100, seed)
-    assert (again.weights.sum(axis=1) == len(set(group[inside]))).all()
+    np.testing.assert_allclose(again.weights.sum(axis=1), len(set(group[inside])))
     drawn = dict(zip("xy", again.means(*again.sums(values)), strict=True))
     for name, one in drawn.items():
         assert one.value == pytest.approx(found.figure(name, inside.astype(float)), nan_ok=True)
@@ -54,10 +55,10 @@ def test_statistics_of_sums_are_the_same_draw_by_draw_and_all_at_once(samples, g
     holes, cell = np.where(rng.random(samples) < 0.3, np.nan, right), rng.integers(0, 4, samples)
     family = np.unique(rng.integers(0, 3, samples), return_inverse=True)[1]
     made = {
-        "ece": weighted_ece(rng.random(samples), right), "recall": weighted_recall(right, cell),
-        "worst": weighted_worst_group(holes, cell - 1), "gap": weighted_gap(holes, cell - 1),
+        "ece": ece(rng.random(samples), right), "recall": mean_per_class_recall(right, cell),
+        "worst": worst_group(holes, cell - 1), "gap": gap(holes, cell - 1),
         "means": mean_of_means(holes, cell, least=2), "ratio": ratio(holes, rng.random(samples)),
-        "association": mean_association_bias(rng.random(samples), right > 0, family)}
+        "association": association_bias(rng.random(samples), right > 0, family)}
     found = outcome(samples, [f"g{g}" for g in rng.integers(0, groups, samples)], statistics=made)
     again = resample(found, rng.random(samples) < 0.8, 100, seed)
     for name, statistic in made.items():
@@ -74,6 +75,25 @@ def test_a_ratio_and_a_mean_of_means_by_hand():
     means = mean_of_means(some, np.array([0, 0, 1, 2]), least=2)
     assert means(np.ones(4)) == (0.5 + 1) / 2
     assert np.isnan(means(np.array([1.0, 1, 0, 1]))) and np.isnan(mean_of_means(some, np.full(4, -1))(np.ones(4)))
+
+
+def test_weights_are_a_dirichlet_distributions():
+    found = outcome(7)
+    shares = resample(found, everything(found), 20_000, 0).weights / 7
+    assert stats.kstest(shares[:, 2], stats.beta(1, 6).cdf).pvalue > 0.001
+    assert stats.kstest(shares[:, :3].sum(axis=1), stats.beta(3, 4).cdf).pvalue > 0.001
+
+
+def test_what_a_figure_is_worth():
+    values, cell = np.ones(12), np.array([0] * 7 + [1] * 3 + [-1] * 2)
+    units, pairs = np.arange(12), np.arange(12) // 2
+    assert mean_of_means(values, cell).worth_of(units) == 2 * 3 and mean_of_means(values, cell).worth_of(pairs) == 2 * 2
+    assert worst_group(values, cell).worth_of(units) == 3
+    assert ratio(values, values).worth_of(units) == 12 and ratio(values * np.nan, values).worth_of(units) == 0
+    assert mean_of_means(values, cell).worth_of(np.where(units < 8, units, -1)) == 2 * 1  # a slice without most of one
+    found = outcome(12, statistics={"x": mean_of_means(values, cell), "y": lambda weights: float(weights.sum())})
+    again = resample(found, everything(found), 100, 0)
+    assert [again.statistic(one).worth for one in found.statistics.values()] == [6, 12]
 
 
 def test_the_same_seed_draws_the_same_for_every_model_and_another_does_not():

@@ -143,7 +143,7 @@ def test_a_statistic_has_the_p_of_a_t_test():
     a, b = rng.normal(5.3, 2, 80), rng.normal(5, 1, 80)  # no shares, so that nothing is widened
     found = compared(outcome(n=80, statistics={"s": mean_of(a)}), outcome(n=80, statistics={"s": mean_of(b)}), "s",
                      draws=20_000)
-    assert found.p == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=0.05)  # 1% in t
+    assert found.p == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=0.1)  # 0.5% in t are 3%; three of them
     assert (found.low, found.high) == pytest.approx(stats.ttest_rel(a, b).confidence_interval(), abs=0.02)
 
 

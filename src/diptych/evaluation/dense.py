@@ -84,7 +84,7 @@ def enlarge(
 
 def mean_iou(predicted: Bool[np.ndarray, "*shape"], truth: Bool[np.ndarray, "*shape"]) -> float:
     """Intersection over union of foreground and of background over all pixels together, and their mean."""
-    return metrics.mean_iou(*metrics.overlaps(predicted, truth, 2))
+    return metrics.mean_iou(*metrics.overlaps(predicted, truth, 2))()
 
 
 def foreground_miou(

@@ -18,7 +18,7 @@ from diptych.data import dedup, draws
 from diptych.evaluation.dataset import Dataset
 from diptych.evaluation.embedded import Embedded
 from diptych.evaluation.metrics import classification
-from diptych.evaluation.metrics.sums import OfSums, Sums
+from diptych.evaluation.metrics.sums import OfSums, Sums, Worth, each_alike
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.probes import scaled
 from diptych.evaluation.regression import best_decay, fit
@@ -160,13 +160,16 @@ def _figures(right: Float[np.ndarray, "domains test"], domain: Int[np.ndarray, "
     own = np.eye(count, dtype=bool)
     columns = np.concatenate([right, np.ones((1, len(domain)))]).T
 
-    def of_cells(figure: Callable[[Float[np.ndarray, "draws domains domains"]], Float[np.ndarray, " draws"]]) -> OfSums:
+    def of_cells(
+        figure: Callable[[Float[np.ndarray, "draws domains domains"]], Float[np.ndarray, " draws"]],
+        worth: Worth = each_alike,
+    ) -> OfSums:
         def of(sums: Sums) -> Float[np.ndarray, " draws"]:
             sums, weight = sums[:, :, :-1], sums[:, :, -1:]
             found = np.divide(sums, weight, out=np.full(sums.shape, np.nan), where=weight > 0)
             return figure(found) if sums.shape[1] == count else np.full(len(sums), np.nan)
 
-        return OfSums(cell=domain, columns=columns, figure=of)
+        return OfSums(cell=domain, columns=columns, figure=of, worth=worth)
 
     def inside(cells: Float[np.ndarray, "draws domains domains"]) -> Float[np.ndarray, " draws"]:
         return cells[:, own].mean(axis=1)
@@ -176,4 +179,4 @@ def _figures(right: Float[np.ndarray, "domains test"], domain: Int[np.ndarray, "
 
     return {"in_domain": of_cells(inside), "out_of_domain": of_cells(outside),
             "gap": of_cells(lambda cells: inside(cells) - outside(cells)),
-            "worst_out_of_domain": of_cells(lambda cells: cells[:, ~own].min(axis=1))}
+            "worst_out_of_domain": of_cells(lambda cells: cells[:, ~own].min(axis=1), min)}

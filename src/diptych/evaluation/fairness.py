@@ -101,8 +101,8 @@ def worst_group(outcome: Outcome, config: WorstGroupConfig) -> Outcome:
     number = np.array([groups.get(value, -1) for value in values], np.int64)
     statistics: dict[str, Statistic] = {}
     for name in [name for name in outcome.values if name not in outcome.lower]:
-        statistics[f"worst_group_{name}"] = fairness.weighted_worst_group(outcome.values[name], number)
-        statistics[f"gap_{name}"] = fairness.weighted_gap(outcome.values[name], number)
+        statistics[f"worst_group_{name}"] = fairness.worst_group(outcome.values[name], number)
+        statistics[f"gap_{name}"] = fairness.gap(outcome.values[name], number)
     return Outcome(
         task=f"{outcome.task} by {config.column}", ids=outcome.ids, statistics=statistics, groups=outcome.groups,
         details={config.column: values}, lower=frozenset(name for name in statistics if name.startswith("gap_")),
@@ -203,10 +203,10 @@ def association_bias(embedded: Embedded, config: BiasConfig) -> Outcome:
         any_way = first.copy()
         for those in members:
             any_way[those] = rng.permutation(first[those])
-        shuffled.append(fairness.mean_association_bias(associated, any_way, number)(even))
+        shuffled.append(fairness.association_bias(associated, any_way, number)(even))
     return Outcome(
         task=f"association of {config.column}", ids=[data.ids[picture] for picture in pictures],
-        statistics={"association_bias": fairness.mean_association_bias(associated, first, number)},
+        statistics={"association_bias": fairness.association_bias(associated, first, number)},
         groups=family.tolist(),
         slices=slices(data, pictures, [config.column, config.family]),
         details={config.family: family.tolist(), config.column: [groups[picture] for picture in pictures],

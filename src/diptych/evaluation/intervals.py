@@ -1,29 +1,32 @@
 """How far from the truth a figure can be: 95% intervals from bootstrap draws.
 
-An interval is the union of two.
-1. Between two quantiles of the draws. Plain percentiles are too narrow for few units and blind to skewness. So their
-   normal z is widened to t · √(n / (n − 1)) (Hesterberg 2015, arXiv 1411.5279) and moved as in BCa (Efron 1987), with a
-   sixth of the draws' skewness for both constants, which is what they are for a mean. BCa's own acceleration would need
-   every statistic once more per unit.
-2. For shares, Wilson's score interval (1927) with the effective count that belongs to the bootstrap's standard error,
-   as in surveys (Dean and Pagano 2015). Where everything is right, or nothing, all draws are the same: then it is
-   Wilson's with one sample per unit, about 3.8 / n wide.
+Shares. With one unit more, of which everything is right, every draw is a little higher: by a share of the weight that
+is Beta(1, n), as the weight of one in n + 1 exponentials is. The interval ends above at the 97.5% quantile of these
+draws, below at the 2.5% quantile of those with one unit more of which nothing is right. Of independent samples that are
+right or wrong this is the exact interval of Clopper and Pearson (1934), and for every mean of values between 0 and 1 it
+is believed to cover at least as often as it says (Gaffke 2005; Learned-Miller and Thomas, arXiv 1905.06208; Phan,
+Thomas and Learned-Miller, arXiv 2106.03163). In a figure of several kinds of samples, such as a mean over classes or an
+AUROC, the unit more is of the rarest: n is what the figure is worth (`metrics/sums.py`).
+
+Other figures have no worst unit. They lie between two quantiles of the draws: the normal z is widened to
+t · √((n + 1) / (n − 1)) (Hesterberg 2015, arXiv 1411.5279), and moved by a quarter of the draws' skewness, which makes
+of a Bayesian bootstrap's quantiles those that BCa (Efron 1987) takes of draws with replacement, whose skewness is half
+as much.
 
 How often the truth was inside, in percent of 1,000 simulated data sets (`tests/evaluation/test_intervals.py`), for
 shares, and for mean reciprocal ranks among 1,000 with a mean of that much, .007 being chance:
 
     share of               2%    10%   50%   90%   98%     rank  .90   .53   .22   .04   .007
-    30 samples            98.0  99.3  98.0  99.3  98.9          97.2  96.1  96.3  81.6  68.6
-    100 samples           99.1  97.4  97.1  97.5  98.9          95.9  95.9  95.9  92.5  77.4
-    1,000 samples         97.0  95.9  96.1  95.6  97.3          95.4  95.5  95.7  93.8  90.8
-    20 groups of 5 alike  99.2  93.2  97.8  92.9  99.0
-    40 groups of 5 alike  99.2  95.6  96.0  94.6  99.2
-    200 groups of 5 alike 95.0  96.4  95.1  96.3  94.4
+    10 samples            98.9  98.4  98.2  99.0  99.0          98.6  98.1  98.7  99.4  99.1
+    30 samples            98.4  98.3  96.3  98.0  98.7          98.2  96.0  97.4  98.7  98.9
+    100 samples           98.1  96.4  95.5  96.6  98.3          96.8  95.7  96.1  97.7  98.7
+    1,000 samples         96.8  95.2  95.2  94.7  97.2          95.4  95.4  95.1  94.3  97.4
+    20 groups of 5 alike  98.3  97.5  98.0  97.9  98.2
+    40 groups of 5 alike  98.7  98.0  96.0  97.7  98.8
+    200 groups of 5 alike 98.3  97.0  94.9  96.7  98.1
 
-Plain percentiles cover 45% of shares of 2% of 30 samples. What the data do not show no interval knows. It is too narrow
-where a few samples carry the mean (reciprocal ranks near chance: 5,000 samples are needed for 95%), and where a rare
-class counts as much as a common one and is all right: balanced accuracy of 97% with half of 100 samples positive is
-covered 98%, with a tenth of 300 positive 78%.
+Of statistics: balanced accuracy and AUROC of .80 and .97, with half of 100 samples positive 94.5% to 98.4%, with a
+tenth of 300 positive 96.7% to 98.7%.
 """
 
 import math
@@ -31,7 +34,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-from diptych.evaluation.metrics.detection import wilson
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.resample import FEWEST, Drawn, parts, resample
 from diptych.evaluation.result import Figure
@@ -45,16 +47,16 @@ def interval(drawn: Drawn) -> tuple[float, float]:
     error = drawn.error
     if math.isnan(error) or math.isnan(drawn.value):
         return math.nan, math.nan
-    draws, t = drawn.draws[~np.isnan(drawn.draws)], student(Z, drawn.units - 1)
-    z = t * math.sqrt(drawn.units / (drawn.units - 1))
-    skew = float(((draws - draws.mean()) ** 3).mean() / draws.std() ** 3) / 6 if error else 0.0
-    low, high = np.quantile(draws, [_level(-z, skew), _level(z, skew)]).tolist()
-    low, high = min(low, drawn.value), max(high, drawn.value)  # a ratio's few, skewed draws may lie to one side of it
-    if not drawn.share:
-        return low, high
-    share = min(max(drawn.value, 0.0), 1.0)
-    below, above = wilson(share, share * (1 - share) / error**2 if error and 0 < share < 1 else drawn.units, t)
-    return max(min(low, below), 0.0), min(max(high, above), 1.0)
+    draws = drawn.draws[~np.isnan(drawn.draws)]
+    if drawn.share:
+        place = np.random.default_rng(0).permutation((np.arange(len(draws)) + 0.5) / len(draws))
+        more = 1 - place ** (1 / max(drawn.worth, 1))
+        low, high = np.quantile(draws * (1 - more), 0.025), np.quantile(draws * (1 - more) + more, 0.975)
+        return max(min(float(low), drawn.value), 0.0), min(max(float(high), drawn.value), 1.0)
+    z = student(Z, drawn.units - 1) * math.sqrt((drawn.units + 1) / (drawn.units - 1))
+    moved = float(((draws - draws.mean()) ** 3).mean() / draws.std() ** 3) / 4 if error else 0.0
+    low, high = np.quantile(draws, [NORMAL.cdf(moved - z), NORMAL.cdf(moved + z)]).tolist()
+    return min(low, drawn.value), max(high, drawn.value)  # a ratio's few, skewed draws may lie to one side of it
 
 
 def figures_of(
@@ -83,9 +85,3 @@ def student(z: float, freedom: int) -> float:
     too far for 2 degrees of freedom, 0.5% for 4, 0.1% for 9."""
     scale = (8 * freedom + 3) / (8 * freedom + 1)
     return math.sqrt(freedom * math.expm1((z * scale) ** 2 / freedom))
-
-
-def _level(z: float, skew: float) -> float:
-    """Which quantile of the draws: BCa's formula with both constants equal."""
-    moved = skew + z
-    return NORMAL.cdf(skew + moved / (1 - skew * moved) if skew * moved < 1 else math.copysign(math.inf, z))

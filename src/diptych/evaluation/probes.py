@@ -264,7 +264,7 @@ def _outcome(task: str, embedded: Embedded, problem: _Problem, column: str | Non
     chance = {f"acc@{k}": float(np.isin(truth, frequent[:k]).mean()) for k in (1, 5) if f"acc@{k}" in judged.values}
     return Outcome(
         task=task, ids=[data.ids[picture] for picture in parts.test], values=judged.values,
-        statistics={"mean_per_class_recall": classification.weighted_recall(judged.values["acc@1"], truth)},
+        statistics={"mean_per_class_recall": classification.mean_per_class_recall(judged.values["acc@1"], truth)},
         slices=slices(data, parts.test, [column or ""]), details=_named(problem, truth, judged.predicted),
         chance={**chance, "mean_per_class_recall": 1 / len(set(truth.tolist()))})
 

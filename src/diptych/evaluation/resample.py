@@ -1,8 +1,10 @@
-"""The bootstrap of a part of the data: what is drawn together, how often each draw has it, and what figures become
-(Efron and Tibshirani 1993).
+"""The bootstrap of a part of the data: what is drawn together, how much each draw has of it, and what figures become.
 
 A unit is a group of samples that belong together (captions of one picture), or a sample where nothing is grouped. A
-draw takes as many units as there are, with replacement: multinomial weights, so that no draw is larger than another.
+draw gives every unit an exponential weight, and all weights together are as many as the units: the Bayesian bootstrap
+(Rubin 1981). It differs from drawing with replacement in that no draw is without a unit, such as the only one of a rare
+class, and in that its intervals can be exact (`intervals.py`).
+
 More than `UNITS` groups are first put together at random into `UNITS` units. That leaves the variance as it is, gives
 the standard error a relative error of 1/√(2 · 2,000) = 1.6%, less than the 2.2% that 1,000 draws have of their own,
 and makes the draws of a million samples cost no more than those of 2,000. The weights of all draws are one matrix, all
@@ -12,6 +14,7 @@ means of all draws one matrix product.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -29,23 +32,25 @@ _AT_ONCE = 1 << 24
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """A figure, and the same figure of every draw, NaN where a draw has no samples of it. It is made of `count` samples
-    in so many `units`."""
+    """A figure, and the same figure of every draw. It is made of `count` samples in so many `units`; one unit more
+    could move it by one in `worth`, which is less than the units where a few of them count more."""
 
     value: float
     draws: Float[np.ndarray, " draws"]
     units: int
     count: int
+    worth: float
 
     @property
     def error(self) -> float:
-        """The standard error; 0 where draws differ by rounding only, NaN for a single unit."""
+        """The standard error: a mean's is the deviation over √units. 0 where draws differ by rounding only, NaN for a
+        single unit."""
         draws = self.draws[~np.isnan(self.draws)]
         if self.units < 2 or not len(draws):
             return math.nan
         spread = float(draws.std())
         still = spread <= 1e-12 * max(1.0, float(np.abs(draws).max()))
-        return 0.0 if still else spread * math.sqrt(self.units / (self.units - 1))
+        return 0.0 if still else spread * math.sqrt((self.units + 1) / (self.units - 1))
 
     @property
     def share(self) -> bool:
@@ -53,9 +58,18 @@ class Drawn:
         return are_shares(np.append(self.draws, self.value))
 
 
+@runtime_checkable
+class Weighed(Protocol):
+    """A statistic that knows how few samples it can depend on."""
+
+    def worth_of(self, unit: Int[np.ndarray, " samples"]) -> float:
+        """Of how many units it is a mean; −1 is no unit."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resample:
-    """`unit` is the number of each sample's unit, −1 outside the part; `weights` how often each draw has each unit."""
+    """`unit` is the number of each sample's unit, −1 outside the part; `weights` how much each draw has of each."""
 
     unit: Int[np.ndarray, " samples"]
     weights: Float[np.ndarray, "draws units"]
@@ -80,9 +94,10 @@ class Resample:
         """The mean of each column."""
         total = self.weights @ counts
         draws = np.divide(self.weights @ sums, total, out=np.full_like(total, np.nan), where=total > 0)
-        return [Drawn(value=float(of.sum() / count.sum()) if count.any() else math.nan, draws=drawn,
-                      units=int((count > 0).sum()), count=int(count.sum()))
-                for drawn, of, count in zip(draws.T, sums.T, counts.T, strict=True)]
+        units = (counts > 0).sum(axis=0).tolist()
+        return [Drawn(value=float(of.sum() / count.sum()) if count.any() else math.nan, draws=drawn, units=some,
+                      worth=some, count=int(count.sum()))
+                for drawn, of, count, some in zip(draws.T, sums.T, counts.T, units, strict=True)]
 
     def statistic(self, statistic: Statistic) -> Drawn:
         """A statistic of the part. Where it is NaN, such as a mean over languages of one language, nothing is drawn."""
@@ -90,13 +105,14 @@ class Resample:
         value = statistic(inside.astype(float))
         units, count = self.weights.shape[1], int(inside.sum())
         if math.isnan(value):
-            return Drawn(value=math.nan, units=units, count=count, draws=np.full(len(self.weights), np.nan))
+            return Drawn(value=math.nan, units=units, count=count, worth=0, draws=np.full(len(self.weights), np.nan))
         if isinstance(statistic, OfSums) and units * statistic.columns.shape[1] * statistic.cells <= _AT_ONCE:
             draws = self._of_sums(statistic)
         else:
             weights = np.pad(self.weights, ((0, 0), (0, 1)))  # −1 is the last column: no weight
             draws = np.array([statistic(draw[self.unit]) for draw in weights])
-        return Drawn(value=value, units=units, count=count, draws=draws)
+        worth = statistic.worth_of(self.unit) if isinstance(statistic, Weighed) else units
+        return Drawn(value=value, units=units, count=count, draws=draws, worth=min(worth, units))
 
     def _of_sums(self, statistic: OfSums) -> Float[np.ndarray, " draws"]:
         sums = statistic.sums(self.unit, self.weights.shape[1])
@@ -119,10 +135,9 @@ def resample(outcome: Outcome, inside: Bool[np.ndarray, " samples"], draws: int,
         group = rng.permutation(len(groups))[group] % UNITS
     unit = np.full(len(outcome.ids), -1)
     unit[inside] = group
-    drawn = rng.integers(0, max(units, 1), (draws, units))
-    drawn += units * np.arange(draws)[:, None]
-    weights = np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units)
-    return Resample(unit=unit, weights=weights.astype(float))
+    weights = rng.standard_exponential((draws, units))
+    weights *= units / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    return Resample(unit=unit, weights=weights)
 
 
 def parts(outcome: Outcome, slices: bool) -> Iterator[tuple[str, Bool[np.ndarray, " samples"]]]:

@@ -126,7 +126,7 @@ class _Queries:
             statistics["mean_hit@1"] = mean_of_means(values["hit@1"], number, least=2)  # NaN in a slice of one
         if "said" in self.details:
             said, right = (np.array(self.details[name], float) for name in ("said", "right"))
-            statistics["ece"] = calibration.weighted_ece(said, right)
+            statistics["ece"] = calibration.ece(said, right)
             values["brier"] = calibration.brier(said, right)
         return Outcome(
             task=task, ids=self.ids, values=values, statistics=statistics, groups=self.groups,

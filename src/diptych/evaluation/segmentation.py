@@ -78,10 +78,10 @@ def segmentation(embedded: Embedded, config: SegmentationConfig) -> Outcome:
     both, either = (np.stack(counts) for counts in zip(*found, strict=True))
     return Outcome(
         task="segmentation", ids=[data.ids[i] for i in pictures],
-        statistics={"miou": metrics.weighted_mean_iou(both, either)},
+        statistics={"miou": metrics.mean_iou(both, either)},
         groups=[str((data.same or range(len(data)))[i]) for i in pictures],
         slices=slices(data, pictures, without={COLUMN}), details=_details(data, both, either),
-        chance={"miou": metrics.mean_iou(*(np.stack(counts) for counts in zip(*guessed, strict=True)))})
+        chance={"miou": metrics.mean_iou(*(np.stack(counts) for counts in zip(*guessed, strict=True)))()})
 
 
 def _mask(data: Dataset, picture: int) -> Int[np.ndarray, "height width"]:
@@ -104,7 +104,7 @@ def _fitted(
     for decay in sorted(config.decays, reverse=True):  # each begins where a stronger one ended
         last = fit(features, target, len(shown), decay * len(target), config.iterations, last)
         said = shown[last.logits(heldout).argmax(axis=1)]
-        reached = metrics.mean_iou(*metrics.overlaps(said, val.truth, IGNORED))
+        reached = metrics.mean_iou(*metrics.overlaps(said, val.truth, IGNORED))()
         best, score = (last, reached) if reached > score else (best, score)
         bar.advance()
     assert best is not None

@@ -103,7 +103,7 @@ def curve(model: str, outcome: Outcome) -> Curve:
     """How often the answer is right, by the probability that was said ("said" and "right" of the details)."""
     said, right = (np.array(outcome.details[name], float) for name in ("said", "right"))
     return Curve(model=model, task=outcome.task, bins=tuple(
-        Bin(said=one.said, right=one.right, count=round(one.weight)) for one in calibration.bins(said, right)))
+        Bin(said=one.said, right=one.right, count=one.count) for one in calibration.bins(said, right)))
 
 
 def thumbnails(data: Dataset, ids: set[str]) -> dict[str, str]:

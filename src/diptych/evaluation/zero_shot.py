@@ -76,8 +76,8 @@ def zero_shot(embedded: Embedded, config: ZeroShotConfig, task: str = TASK) -> O
     return Outcome(
         task=task, ids=[data.ids[picture] for picture in pictures], values=values,
         statistics={
-            "mean_per_class_recall": classification.weighted_recall(right, target),
-            "ece": calibration.weighted_ece(confidence, right)},
+            "mean_per_class_recall": classification.mean_per_class_recall(right, target),
+            "ece": calibration.ece(confidence, right)},
         groups=[str((data.same or range(len(data)))[picture]) for picture in pictures],
         slices=slices(data, pictures, without={COLUMN}),
         details={"expected": [data.labels[picture] for picture in pictures],

@@ -39,16 +39,16 @@ def test_without_ties_it_is_scikit_learns(seed, k):
 def test_recall_of_classes_is_scikit_learns():
     scores, target, weights = problem(1)
     best, right = scores.argmax(axis=1), accuracy_at_k(scores, target)
-    assert mean_per_class_recall(right, target) == pytest.approx(recall_score(target, best, average="macro"))
-    assert mean_per_class_recall(right, target, weights) == pytest.approx(
+    assert mean_per_class_recall(right, target)() == pytest.approx(recall_score(target, best, average="macro"))
+    assert mean_per_class_recall(right, target)(weights) == pytest.approx(
         balanced_accuracy_score(target, best, sample_weight=weights))
 
 
 def test_a_class_without_weight_is_left_out():
     right, target = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0, 0, 1, 3])
-    assert mean_per_class_recall(right, target) == pytest.approx((0.5 + 1 + 0) / 3)
-    assert mean_per_class_recall(right, target, np.array([1.0, 3.0, 0.0, 0.0])) == pytest.approx(0.25)
-    assert np.isnan(mean_per_class_recall(right, target, np.zeros(4)))
+    assert mean_per_class_recall(right, target)() == pytest.approx((0.5 + 1 + 0) / 3)
+    assert mean_per_class_recall(right, target)(np.array([1.0, 3.0, 0.0, 0.0])) == pytest.approx(0.25)
+    assert np.isnan(mean_per_class_recall(right, target)(np.zeros(4)))
 
 
 def test_a_tie_is_wrong_and_so_is_nan():

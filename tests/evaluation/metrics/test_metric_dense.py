@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 
-from diptych.evaluation.metrics.dense import delta_1, mean_iou, overlaps, rmse, weighted_mean_iou
+from diptych.evaluation.metrics.dense import delta_1, mean_iou, overlaps, rmse
 
 
 def maps(seed=0):
@@ -17,30 +17,31 @@ def test_overlap_is_scikit_learns():
     predicted, truth = maps()
     found = [overlaps(one, other, 4) for one, other in zip(predicted, truth, strict=True)]
     both, either = (np.stack(side) for side in zip(*found, strict=True))
-    assert mean_iou(both, either) == pytest.approx(jaccard_score(truth.ravel(), predicted.ravel(), average="macro"))
+    assert mean_iou(both, either)() == pytest.approx(jaccard_score(truth.ravel(), predicted.ravel(), average="macro"))
     weights = np.array([2.0, 0.0, 1.0])
     pixels = np.repeat([2, 0, 1], 72)
-    assert mean_iou(both, either, weights) == pytest.approx(
+    assert mean_iou(both, either)(weights) == pytest.approx(
         jaccard_score(truth.ravel(), predicted.ravel(), average="macro", sample_weight=pixels))
-    assert mean_iou(*overlaps(predicted, truth, 4)) == mean_iou(both, either)
+    assert mean_iou(*overlaps(predicted, truth, 4))() == mean_iou(both, either)()
 
 
 def test_a_class_that_is_nowhere_is_left_out_and_ignored_pixels_count_nowhere():
     truth, predicted = np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 2]])
     both, either = overlaps(predicted, truth, 3, ignore=255)
     assert both.tolist() == [1, 1, 0] and either.tolist() == [2, 2, 0]
-    assert mean_iou(both, either) == 0.5
-    assert np.isnan(mean_iou(np.zeros(3, int), np.zeros(3, int)))
+    assert mean_iou(both, either)() == 0.5
+    assert np.isnan(mean_iou(np.zeros(3, int), np.zeros(3, int))())
 
 
-def test_for_a_bootstrap_it_is_the_same_for_any_weights():
+def test_a_weight_is_so_many_pictures():
     rng = np.random.default_rng(4)
     both = rng.integers(0, 5, (6, 4)) * (rng.random((6, 4)) < 0.5)
     either = both + rng.integers(0, 3, (6, 4)) * (both > 0)
-    figure = weighted_mean_iou(both, either)
-    for weights in (np.ones(6), rng.integers(0, 3, 6).astype(float), np.eye(6)[2]):
-        np.testing.assert_allclose(figure(weights), mean_iou(both, either, weights))
-    assert np.isnan(figure(np.zeros(6)))
+    for copies in (np.ones(6, int), rng.integers(0, 3, 6), np.eye(6, dtype=int)[2]):
+        shared, total = (np.repeat(counts, copies, axis=0).sum(axis=0) for counts in (both, either))
+        expected = np.mean(shared[total > 0] / total[total > 0])
+        np.testing.assert_allclose(mean_iou(both, either)(copies.astype(float)), expected)
+    assert np.isnan(mean_iou(both, either)(np.zeros(6)))
 
 
 @pytest.mark.parametrize(("truth", "predicted", "what"), [

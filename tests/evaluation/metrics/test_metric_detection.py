@@ -5,10 +5,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from diptych.evaluation.metrics.detection import auroc, average_precision, fpr_at_tpr, wilson
+from diptych.evaluation.metrics.detection import auroc, average_precision, fpr_at_tpr
 
 
 @settings(deadline=None, max_examples=100)
@@ -58,10 +57,12 @@ def test_twenty_positives_need_nineteen():
     assert fpr_at_tpr(score, positive)(np.ones(40)) == 0  # though 0.95 · 20 rounds up to a bit more than 19
 
 
-@pytest.mark.parametrize(("accepted", "count"), [(0, 12), (3, 12), (12, 12), (1, 1), (250, 1000)])
-def test_intervals_are_scipys(accepted, count):
-    expected = binomtest(accepted, count).proportion_ci(method="wilson")
-    np.testing.assert_allclose(wilson(accepted / count, count), expected, atol=1e-12)
+def test_a_figure_is_worth_the_units_of_its_rarer_kind():
+    positive = np.arange(10) < 4
+    figure = auroc(np.zeros(10), positive)
+    assert figure.worth_of(np.arange(10)) == 4
+    assert figure.worth_of(np.array([0, 0, 0, -1, 1, 2, 3, 4, 5, 6])) == 1  # three positives are one unit, one is out
+    assert figure.worth_of(np.where(positive, -1, np.arange(10))) == 6 and figure.worth_of(np.full(10, -1)) == 0
 
 
 def test_a_rate_that_is_none():

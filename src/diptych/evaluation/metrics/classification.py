@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from diptych.evaluation.metrics import detection
 from diptych.evaluation.metrics.ranking import TIE
-from diptych.evaluation.metrics.sums import OfSums, mean_of_means
+from diptych.evaluation.metrics.sums import OfSums, each_alike, mean_of_means
 
 
 def accuracy_at_k(
@@ -31,23 +31,15 @@ def accuracy_at_k(
     return (before < k).astype(np.float64)
 
 
-def mean_per_class_recall(
-    right: Float[np.ndarray, " samples"], target: Int[np.ndarray, " samples"],
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> float:
+def mean_per_class_recall(right: Float[np.ndarray, " samples"], target: Int[np.ndarray, " samples"]) -> OfSums:
     """The mean, over the classes that samples with weight have, of the share that is right: balanced accuracy, another
     name for the same. `right` is what `accuracy_at_k` gives. NaN without weight."""
-    return weighted_recall(right, target)(np.ones(len(right)) if weights is None else weights)
-
-
-def weighted_recall(right: Float[np.ndarray, " samples"], target: Int[np.ndarray, " samples"]) -> OfSums:
-    """`mean_per_class_recall` as a function of the weights alone, for a bootstrap."""
     return mean_of_means(right, target)
 
 
 def mean_average_precision(
     scores: Float[np.ndarray, "samples classes"], relevant: Bool[np.ndarray, "samples classes"]
-) -> detection.Weighted:
+) -> detection.OfKinds:
     """The mean over classes of `detection.average_precision`, which ranks the samples by each class's score, as a
     function of the samples' weights. A class that no sample with weight has, or that all have, is left out (in
     CLIP_benchmark the first counts as 0 and the second as 1). NaN when none is left."""
@@ -57,7 +49,8 @@ def mean_average_precision(
         known = [value for precision in precisions if not np.isnan(value := precision(weights))]
         return float(np.mean(known)) if known else float("nan")
 
-    return mean
+    mixed = relevant[:, relevant.any(axis=0) & ~relevant.all(axis=0)]
+    return detection.OfKinds(figure=mean, kinds=mixed, worth=each_alike)
 
 
 def _check(target: Int[np.ndarray, " samples"], classes: int) -> None:

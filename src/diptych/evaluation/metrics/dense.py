@@ -1,6 +1,5 @@
 """Maps of labels and of depths against true ones. What comes picture by picture can be drawn anew and sliced."""
 
-import math
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -24,20 +23,12 @@ def overlaps(
     return both, np.bincount(said, minlength=classes) + np.bincount(true, minlength=classes) - both
 
 
-def mean_iou(
-    both: Int[np.ndarray, "*pictures classes"], either: Int[np.ndarray, "*pictures classes"],
-    weights: Float[np.ndarray, "*pictures"] | None = None,
-) -> float:
+def mean_iou(both: Int[np.ndarray, "*pictures classes"], either: Int[np.ndarray, "*pictures classes"]) -> OfSums:
     """Mean over classes of intersection over union, of all pictures' pixels together (Everingham et al. 2010), from
-    what `overlaps` gives for each. A class that is in neither map of any picture is left out. NaN without pixels."""
-    weights = np.ones(both.shape[:-1]) if weights is None else weights
-    shared, total = (np.tensordot(weights, counts, weights.ndim) for counts in (both, either))
-    there = total > 0
-    return float((shared[there] / total[there]).mean()) if there.any() else math.nan
+    what `overlaps` gives for each or for all. A class that is in neither map of any picture is left out. NaN without
+    pixels."""
+    both, either = (counts.reshape(-1, counts.shape[-1]) for counts in (both, either))
 
-
-def weighted_mean_iou(both: Int[np.ndarray, "pictures classes"], either: Int[np.ndarray, "pictures classes"]) -> OfSums:
-    """`mean_iou` as a function of the pictures' weights alone, for a bootstrap."""
     def figure(sums: Sums) -> Float[np.ndarray, " draws"]:
         shared, total = np.split(sums[:, 0], 2, axis=1)
         there = total > 0

@@ -6,22 +6,41 @@ exactly two working points, and the line between them is chance: an AUROC of 0.5
 positives. In a ranking, where a tie could be broken in one's favour, it would be a gift. A score that is NaN is a
 failure: the lowest of a positive, the highest of a negative.
 
-Every figure is a function of the samples' weights, for a bootstrap: what is sorted is sorted once.
+Every figure is a function of the samples' weights, for a bootstrap: what is sorted is sorted once. Its interval knows
+how few there are of the rarer kind.
 """
 
 import math
 from collections.abc import Callable
-from statistics import NormalDist
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-Z = NormalDist().inv_cdf(0.975)
-
-Weighted = Callable[[Float[np.ndarray, " samples"]], float]
+from diptych.evaluation.metrics.sums import Worth, of_kinds
 
 
-def auroc(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"]) -> Weighted:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OfKinds:
+    """A figure of samples of several kinds, such as positives and negatives, as a function of their weights. `kinds`
+    says of which each sample is, and `worth` what so many of each are worth (`metrics/sums.py`)."""
+
+    figure: Callable[[Float[np.ndarray, " samples"]], float]
+    kinds: Bool[np.ndarray, "samples kinds"]
+    worth: Worth = min
+
+    def __call__(self, weights: Float[np.ndarray, " samples"]) -> float:
+        """The figure for these weights."""
+        return self.figure(weights)
+
+    def worth_of(self, unit: Int[np.ndarray, " samples"]) -> float:
+        """Of how many units it is a mean; −1 is no unit."""
+        units = int(unit.max(initial=-1)) + 1
+        count = [(np.bincount(unit[kind & (unit >= 0)], minlength=units) > 0).sum() for kind in self.kinds.T]
+        return of_kinds(np.array(count, np.int64), self.worth)
+
+
+def auroc(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"]) -> OfKinds:
     """The probability that a positive scores higher than a negative, where a tie counts one half: the area under the
     ROC curve (Hanley and McNeil 1982). NaN unless there are both kinds with weight."""
     place, count = _places(score, positive)
@@ -31,10 +50,10 @@ def auroc(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " sam
         total = right.sum() * wrong.sum()
         return float(right @ (np.cumsum(wrong) - wrong / 2) / total) if total > 0 else math.nan
 
-    return area
+    return OfKinds(figure=area, kinds=_kinds(positive))
 
 
-def average_precision(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"]) -> Weighted:
+def average_precision(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"]) -> OfKinds:
     """The mean of the precision over what each threshold, from the highest down, adds to the recall, as scikit-learn
     has it: no interpolation. NaN unless there are both kinds with weight."""
     place, count = _places(score, positive)
@@ -47,12 +66,12 @@ def average_precision(score: Float[np.ndarray, " samples"], positive: Bool[np.nd
         accepted = np.maximum(np.cumsum(right + wrong), np.finfo(float).tiny)
         return float(right @ (np.cumsum(right) / accepted) / right.sum())
 
-    return precision
+    return OfKinds(figure=precision, kinds=_kinds(positive))
 
 
 def fpr_at_tpr(
     score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"], rate: float = 0.95
-) -> Weighted:
+) -> OfKinds:
     """The share of the negatives that score at least the highest threshold that accepts `rate` of the positives: FPR95.
     NaN unless there are both kinds with weight. ValueError for a rate that is none."""
     if not 0 < rate <= 1:
@@ -66,16 +85,11 @@ def fpr_at_tpr(
         wanted = rate * right.sum() * (1 - 1e-12)  # 0.95 · 20 is a little more than 19
         return float(wrong[: int(np.argmax(np.cumsum(right) >= wanted)) + 1].sum() / wrong.sum())
 
-    return accepted
+    return OfKinds(figure=accepted, kinds=_kinds(positive))
 
 
-def wilson(share: float, count: float, z: float = Z) -> tuple[float, float]:
-    """Wilson's score interval of a share of `count` samples, z standard errors wide to either side: never empty, never
-    outside 0 and 1, which the normal one is where all or nothing is right."""
-    scale = 1 + z**2 / count
-    centre = (share + z**2 / (2 * count)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+def _kinds(positive: Bool[np.ndarray, " samples"]) -> Bool[np.ndarray, "samples 2"]:
+    return np.stack([positive, ~positive], axis=1)
 
 
 def _places(

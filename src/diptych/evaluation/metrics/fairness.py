@@ -4,7 +4,6 @@ Groups are numbered from 0; −1 is a sample of which none is known. None of the
 0 means that the groups do not differ in this one respect.
 """
 
-from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -54,23 +53,16 @@ def association(
 
 def association_bias(
     associated: Float[np.ndarray, " samples"], first: Bool[np.ndarray, " samples"],
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> float:
-    """WEAT's effect size of two sets of samples: the mean association of the `first` less that of the others, in
-    standard deviations of all; between −2 and 2 for sets of one size. 0 where all are associated alike; NaN unless both
-    sets have weight."""
-    weights = np.ones(len(associated)) if weights is None else weights
-    sums = _association_sums(associated, first, np.zeros(len(associated), np.int64), lambda sums: _effects(sums)[:, 0])
-    return sums(weights)
-
-
-def mean_association_bias(
-    associated: Float[np.ndarray, " samples"], first: Bool[np.ndarray, " samples"],
     family: Int[np.ndarray, " samples"],
 ) -> OfSums:
-    """The size of `association_bias`, whichever way, in each family, and its mean over families by their mean weight,
-    as a function of the weights."""
-    size = np.bincount(family)
+    """WEAT's effect size of two sets of samples, the `first` and the others, whichever way: how far apart their mean
+    associations are in each family, in standard deviations of all in it, and of that the mean over families by their
+    mean weight. Between 0, where all are associated alike, and 2 for sets of one size. A family counts while both sets
+    have weight in it; NaN when none does."""
+    size = np.maximum(np.bincount(family), 1)
+    # from their family's middle: squares of numbers far from 0 would lose what tells them apart
+    centred = associated - (np.bincount(family, associated) / size)[family]
+    columns = [side * column for side in (first, ~first) for column in (centred, np.ones(len(centred)))]
 
     def figure(sums: Sums) -> Float[np.ndarray, " draws"]:
         effects = np.abs(_effects(sums))
@@ -79,51 +71,23 @@ def mean_association_bias(
         return np.divide((weight * np.nan_to_num(effects)).sum(axis=1), total, out=np.full(len(sums), np.nan),
                          where=total > 0)
 
-    return _association_sums(associated, first, family, figure)
+    return OfSums(cell=family, columns=np.stack([*columns, centred**2], axis=1), figure=figure)
 
 
-def worst_group(
-    values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"],
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> float:
+def worst_group(values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"]) -> OfSums:
     """The lowest of the groups' means (Sagawa et al., arXiv 1911.08731). It falls with the number of groups even where
     they do not differ; the interval tells. NaN without groups."""
-    return weighted_worst_group(values, group)(np.ones(len(values)) if weights is None else weights)
-
-
-def weighted_worst_group(values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"]) -> OfSums:
-    """`worst_group` as a function of the weights alone, for a bootstrap."""
     return of_means(values, group, lambda means, there: np.where(there, means, np.inf).min(axis=1))
 
 
-def gap(
-    values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"],
-    weights: Float[np.ndarray, " samples"] | None = None,
-) -> float:
+def gap(values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"]) -> OfSums:
     """The highest of the groups' means less the lowest. NaN without groups."""
-    return weighted_gap(values, group)(np.ones(len(values)) if weights is None else weights)
-
-
-def weighted_gap(values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"]) -> OfSums:
-    """`gap` as a function of the weights alone."""
     return of_means(values, group, lambda means, there: np.where(there, means, -np.inf).max(axis=1) - np.where(
         there, means, np.inf).min(axis=1))
 
 
-def _association_sums(
-    associated: Float[np.ndarray, " samples"], first: Bool[np.ndarray, " samples"],
-    family: Int[np.ndarray, " samples"], figure: Callable[[Sums], Float[np.ndarray, " draws"]],
-) -> OfSums:
-    """Of each family and set the sum of associations and the weight, and the sum of all squares. Associations are taken
-    from their family's middle: squares of numbers far from 0 would lose what tells them apart."""
-    count = np.maximum(np.bincount(family), 1)
-    centred = associated - (np.bincount(family, associated) / count)[family]
-    columns = [side * column for side in (first, ~first) for column in (centred, np.ones(len(centred)))]
-    return OfSums(cell=family, columns=np.stack([*columns, centred**2], axis=1), figure=figure)
-
-
 def _effects(sums: Sums) -> Float[np.ndarray, "draws families"]:
-    """WEAT's effect size of each family."""
+    """WEAT's effect size of each family; the sums are, for either set, of associations and weight, and of squares."""
     ours, mine, theirs, yours, squares = np.moveaxis(sums, -1, 0)
     both = (mine > 0) & (yours > 0)
     total, mine, yours = (np.where(both, weight, 1) for weight in (mine + yours, mine, yours))

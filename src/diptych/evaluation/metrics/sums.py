@@ -2,6 +2,10 @@
 
 A bootstrap asks for such a figure a thousand times, with other weights of the samples each time. The sums in each cell
 are linear in the weights: those of all draws are one matrix product.
+
+How much one more sample could change a figure depends on how many there are where it would count most: a mean by one
+in their number, a mean over classes by one in so many of the rarest class, divided by the classes. `worth` says of how
+many samples a figure is a mean in this sense.
 """
 
 from collections.abc import Callable
@@ -11,6 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Sums = Float[np.ndarray, "draws cells columns"]
+Worth = Callable[[list[int]], float]
+"""How many units have a sample of each kind, of the kinds that any has → of how many the figure is a mean."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,15 +27,24 @@ class OfSums:
     cell: Int[np.ndarray, " samples"]
     columns: Float[np.ndarray, "samples columns"]
     figure: Callable[[Sums], Float[np.ndarray, " draws"]]
+    worth: Worth = sum
 
     @property
     def cells(self) -> int:
         """How many there are."""
         return int(self.cell.max(initial=-1)) + 1
 
-    def __call__(self, weights: Float[np.ndarray, " samples"]) -> float:
-        """The figure for these weights."""
+    def __call__(self, weights: Float[np.ndarray, " samples"] | None = None) -> float:
+        """The figure for these weights, or of every sample once."""
+        weights = np.ones(len(self.cell)) if weights is None else weights
         return float(self.figure(self.sums(np.zeros(len(weights), np.int64), 1, weights))[0])
+
+    def worth_of(self, unit: Int[np.ndarray, " samples"]) -> float:
+        """Of how many units it is a mean; −1 is no unit."""
+        there = (self.cell >= 0) & (unit >= 0)
+        places = np.unique(unit[there] * self.cells + self.cell[there])
+        count = np.bincount(places % self.cells) if len(places) else np.zeros(0, np.int64)
+        return of_kinds(count, self.worth)
 
     def sums(
         self, unit: Int[np.ndarray, " samples"], units: int, weights: Float[np.ndarray, " samples"] | None = None
@@ -53,10 +68,10 @@ def ratio(part: Float[np.ndarray, " samples"], whole: Float[np.ndarray, " sample
 def of_means(
     values: Float[np.ndarray, " samples"], cell: Int[np.ndarray, " samples"],
     figure: Callable[[Float[np.ndarray, "draws cells"], Bool[np.ndarray, "draws cells"]], Float[np.ndarray, " draws"]],
-    least: int = 1,
+    least: int = 1, worth: Worth = min,
 ) -> OfSums:
-    """A figure of the cells' means of the values that are not NaN: it is given the means and which cells have any
-    weight. NaN where fewer than `least` cells have."""
+    """A figure of the cells' means of the values that are not NaN, such as the lowest: it is given the means and which
+    cells have any weight. NaN where fewer than `least` cells have."""
     def of(sums: Sums) -> Float[np.ndarray, " draws"]:
         there = sums[:, :, 1] > 0
         enough = there.sum(axis=1) >= least
@@ -65,14 +80,25 @@ def of_means(
             found[enough] = figure(_means(sums[enough]), there[enough])
         return found
 
-    return OfSums(cell=np.where(np.isnan(values), -1, cell), figure=of,
+    return OfSums(cell=np.where(np.isnan(values), -1, cell), figure=of, worth=worth,
                   columns=np.stack([values, np.ones(len(values))], axis=1))
 
 
 def mean_of_means(values: Float[np.ndarray, " samples"], cell: Int[np.ndarray, " samples"], least: int = 1) -> OfSums:
     """The mean of the cells' means: each counts alike, however many samples it has; one without weight does not."""
-    return of_means(values, cell, least=least, figure=lambda means, there: np.where(there, means, 0).sum(
-        axis=1) / there.sum(axis=1))
+    return of_means(values, cell, least=least, worth=each_alike, figure=lambda means, there: np.where(
+        there, means, 0).sum(axis=1) / there.sum(axis=1))
+
+
+def each_alike(units: list[int]) -> float:
+    """What a mean over kinds is worth: as many as if all had so few as the rarest."""
+    return len(units) * min(units)
+
+
+def of_kinds(units: Int[np.ndarray, " kinds"], worth: Worth) -> float:
+    """`worth` of the kinds that any unit has; 0 without."""
+    known = units[units > 0].tolist()
+    return worth(known) if known else 0.0
 
 
 def _means(sums: Sums) -> Float[np.ndarray, "draws cells"]:
