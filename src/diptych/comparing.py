@@ -195,7 +195,7 @@ def recommend(needs: "Needs", reports: str | Path = "reports") -> "list[Choice]"
 
     files = sorted(Path(reports).rglob("comparison.json"))
     comparisons = [from_json(path.read_text(encoding="utf-8")) for path in files]
-    measured = measured_in(comparisons)
+    measured = measured_in(comparisons, needs.languages)
     own = [_find(name).entry for name in folders.local_models() if catalog.find(name) is None]
     candidates = [Candidate(name=entry.name, languages=entry.languages, weights_bytes=4 * entry.parameters,
                             published=entry.score(catalog.IMAGENET), measured=measured.get(entry.name))

@@ -80,7 +80,10 @@ def test_captions_are_of_one_language():
     assert captioning(model(str, data), CaptioningConfig()).details["references"] == [list(own) for own in TRUTH]
     with pytest.raises(ValueError, match=r"1 pictures with a caption in 'de'; its captions are in 'de', 'en' \(capt"):
         captioning(model(str, data), CaptioningConfig(language="de"))
-    assert len(captioning(model(str, world(language="")), CONFIG).ids) == len(TRUTH)  # nobody says which
+    for language in ("", "de"):  # nobody says which; there are no English ones
+        assert len(captioning(model(str, world(language=language)), CONFIG).ids) == len(TRUTH)
+    with pytest.raises(ValueError, match="has no captions"):
+        captioning(model(str, world(captions=())), CONFIG)
 
 
 def test_a_model_without_a_decoder_is_told_so_and_so_is_a_missing_package(monkeypatch):

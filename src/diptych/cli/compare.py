@@ -163,9 +163,9 @@ def _recommend(args: argparse.Namespace, languages: tuple[str, ...]) -> int:
     told = {True: "fits", None: "unknown"}
     for choice in [choice for choice in choices if choice.fits is not False][:SHOWN]:
         one = choice.candidate
-        if one.measured:
-            figure = one.measured.figure
-            quality = f"measured here: {words.with_interval(figure)} {figure.name} on {one.measured.data}"
+        if one.measured and (figure := one.measured.figure):
+            part = f" in {figure.slice.removeprefix('language=')}" if figure.slice else ""
+            quality = f"measured here: {words.with_interval(figure)} {figure.name}{part} on {one.measured.data}"
         else:
             quality = "published: " + ("no result" if one.published is None else f"ImageNet {one.published:.1f}%")
         why = f" ({'; '.join(choice.reasons)})" if choice.reasons else ""

@@ -9,7 +9,6 @@ it needs WordNet, which no package brings.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -36,11 +35,11 @@ BLOCK = 32
 
 @dataclass(frozen=True, kw_only=True)
 class CaptioningConfig:
-    """`pictures` of those with a caption in `language`, drawn by `seed`. Captions whose language nobody names are taken
-    as they are, where no other has one."""
+    """`pictures` of those with a caption in `language` (None: English where there are such, else the first), drawn by
+    `seed`."""
 
     pictures: int = 1000
-    language: str = "en"
+    language: str | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -62,11 +61,13 @@ def captioning(embedded: Embedded, config: CaptioningConfig) -> Outcome:
     ValueError when there are fewer than two pictures with a caption in that language, and for a model without a
     decoder.
     """
-    data, references = embedded.data, _references(embedded.data, config.language)
+    data = embedded.data
+    language = data.language if config.language is None else config.language
+    references = _references(data, language)
     part = tested_part(data)
     able = [i for i in references if part is None or data.columns[COLUMN][i] == part]
     if len(able) < 2:
-        raise ValueError(f"{data.name} has {len(able)} pictures with a caption in {config.language!r}"
+        raise ValueError(f"{data.name} has {len(able)} pictures with a caption in {language!r}"
                          f"{f' in part {part!r}' if part else ''}; its captions are in "
                          f"{', '.join(map(repr, data.languages)) or 'no language'} (captioning.language chooses)")
     if embedded.looks.describe is None:
@@ -99,7 +100,6 @@ def words(text: str) -> list[str]:
 
 def _references(data: Dataset, language: str) -> dict[int, list[str]]:
     """The captions with words of each picture that has one, by its number."""
-    language = "" if data.languages == ("",) else language
     found: dict[int, list[str]] = {}
     for caption in data.captions:
         if caption.language == language and words(caption.text):
@@ -149,7 +149,7 @@ def _bleu(counts: Int[np.ndarray, "samples 10"]) -> OfSums:
     def score(sums: Float[np.ndarray, " 10"]) -> float:
         if not sums[9]:  # every reference has words
             return float("nan")
-        total: list[Any] = sums.tolist()  # draws weigh captions by parts, and nothing in it needs whole numbers
+        total = [round(1e6 * number) for number in sums.tolist()]  # whole numbers, and draws weigh captions by parts
         return min(1.0, BLEU.compute_bleu(total[:4], total[4:8], total[8], total[9]).score / 100)  # 1 + rounding
 
     return OfSums(cell=np.zeros(len(counts), np.int64), columns=counts.astype(np.float64),

@@ -93,6 +93,14 @@ class Dataset:
         """Of the captions, sorted; "" is unknown."""
         return tuple(sorted({caption.language for caption in self.captions}))
 
+    @property
+    def language(self) -> str:
+        """The one for tasks that ask in one: English where captions are in it, else the first. ValueError without
+        captions."""
+        if not self.captions:
+            raise ValueError(f"{self.name} has no captions")
+        return next((one for one in self.languages if one.partition("-")[0] == "en"), self.languages[0])
+
     def gallery(self, captions: Sequence[Caption]) -> Int[np.ndarray, " pictures"]:
         """The numbers of the pictures among which these captions find theirs, sorted."""
         named = range(len(self)) if self.distractors else {picture for one in captions for picture in one.pictures}

@@ -98,12 +98,13 @@ class Model:
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """What was measured on. `counts` are pictures, captions, classes …; `skipped` lists what could not be used, with
-    the reason."""
+    the reason. `languages` are the captions'."""
 
     name: str
     sha256: str
     revision: str
     counts: Mapping[str, int]
+    languages: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
 
 

@@ -122,9 +122,7 @@ def queries(embedded: Embedded, config: QueriesConfig) -> Outcome:
     part in the last. "typo_retention" and "paraphrase_retention" are these over the first. ValueError when there is no
     caption in that language."""
     data = embedded.data
-    language = config.language
-    if language is None:
-        language = next((known for known in data.languages if known.partition("-")[0] == "en"), *data.languages[:1])
+    language = data.language if config.language is None else config.language
     captions = as_queries([caption for caption in data.captions if caption.language == language])
     if not captions:
         raise ValueError(f"{data.name} has no captions in {language!r}; it has "

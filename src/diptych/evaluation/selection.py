@@ -3,7 +3,7 @@ is said which. What nobody measured is unknown, not good and not bad.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diptych.evaluation.result import Comparison, Figure
 
@@ -24,9 +24,10 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a comparison on this machine found of a model: its headline figure, and what it cost."""
+    """What comparisons on this machine found of a model: its headline figure in the languages that are asked for, None
+    where only others were measured, and on which data; and what it cost."""
 
-    figure: Figure
+    figure: Figure | None
     data: str
     latency_s: float | None
     memory: int | None
@@ -53,28 +54,44 @@ class Choice:
 
 
 def choose(candidates: Iterable[Candidate], needs: Needs) -> list[Choice]:
-    """Those that fit first, then those of which too little is known; within each those that were measured here, by
-    their figure, before the others, by what is published."""
+    """Those that fit first, then those of which too little is known; within each those whose figure was measured here,
+    by it, before the others, by what is published."""
     order = {True: 0, None: 1, False: 2}
-    return sorted((_judged(candidate, needs) for candidate in candidates), key=lambda choice: (
-        order[choice.fits], choice.candidate.measured is None,
-        -(choice.candidate.measured.figure.value if choice.candidate.measured else 0.0),
-        -(choice.candidate.published or 0.0), choice.candidate.name))
+
+    def place(choice: Choice) -> tuple[int, bool, float, float, str]:
+        one = choice.candidate
+        figure = one.measured.figure if one.measured else None
+        return (order[choice.fits], figure is None, -figure.value if figure else 0.0, -(one.published or 0.0), one.name)
+
+    return sorted((_judged(candidate, needs) for candidate in candidates), key=place)
 
 
-def measured_in(comparisons: Sequence[Comparison]) -> dict[str, Measured]:
-    """What each model had in the newest comparison that it took part in."""
+def measured_in(comparisons: Sequence[Comparison], languages: Sequence[str] = ()) -> dict[str, Measured]:
+    """What each model had in the newest comparison that says it: its figure in these languages, of several the lowest
+    of them, and, from whichever comparison, its cost."""
     found: dict[str, Measured] = {}
+    nothing = Measured(figure=None, data="", latency_s=None, memory=None)
     for comparison in sorted(comparisons, key=lambda one: one.provenance.created):
-        costs = {cost.model: cost for cost in comparison.costs}
-        for figure in comparison.figures:
-            if (figure.task, figure.name) == comparison.headline and not figure.slice:
-                cost = costs.get(figure.model)
-                single = next((r for r in cost.rates if r.what == "images" and r.batch == 1), None) if cost else None
-                found[figure.model] = Measured(
-                    figure=figure, data=comparison.data.name, latency_s=single.p50_s if single else None,
-                    memory=cost.peak_memory if cost else None)
+        for cost in comparison.costs:
+            single = next((rate for rate in cost.rates if rate.what == "images" and rate.batch == 1), None)
+            found[cost.model] = replace(found.get(cost.model, nothing), memory=cost.peak_memory,
+                                        latency_s=single.p50_s if single else None)
+        for model in (model.name for model in comparison.models):
+            figure = _headline(comparison, model, languages)
+            known = found.get(model, nothing)
+            found[model] = known if figure is None else replace(known, figure=figure, data=comparison.data.name)
     return found
+
+
+def _headline(comparison: Comparison, model: str, languages: Sequence[str]) -> Figure | None:
+    """A mean over languages says nothing of one: there the figure that it is the mean of decides."""
+    task, name = comparison.headline
+    own = [figure for figure in comparison.figures if figure.model == model and figure.task == task]
+    if not languages or (len(languages) == 1 and {*comparison.data.languages} == {*languages}):
+        return next((figure for figure in own if figure.name == name and not figure.slice), None)
+    by_slice = {figure.slice: figure for figure in own if figure.name == name.removeprefix("mean_")}
+    asked = [by_slice.get(f"language={code}") for code in languages]
+    return min(filter(None, asked), key=lambda figure: figure.value) if all(asked) else None
 
 
 def _judged(candidate: Candidate, needs: Needs) -> Choice:

@@ -117,7 +117,8 @@ def evaluate(suite: Suite, entrants: Sequence[Entrant], whole: Dataset, hardware
     sentences = verdict(headline, figures, differences, costs)
     return Evaluated(outcomes=outcomes, comparison=Comparison(
         provenance=_provenance(suite, phase, left_out, hardware), headline=headline, sentences=sentences,
-        data=Data(name=data.name, sha256=data.sha256, revision=data.revision, counts=data.counts, skipped=data.skipped),
+        data=Data(name=data.name, sha256=data.sha256, revision=data.revision, counts=data.counts,
+                  languages=data.languages, skipped=data.skipped),
         models=tuple(_model(entrant) for entrant in entrants), figures=tuple(figures), differences=tuple(differences),
         costs=tuple(costs), views=replace(seen, templates=tuple(templates))))
 
