@@ -19,6 +19,15 @@ def asked(folder, embedder):
     return embedded(embedder, data, embed_dataset(embedder, data, "x").vectors, "x")
 
 
+class LuckyEmbedder(ColourEmbedder):
+    """It takes every colour but red for the next one: one in eight is right, as in guessing."""
+
+    def embed_texts(self, texts):
+        first, *others = COLOURS
+        taken = {first: first} | dict(zip(others, others[1:] + others[:1], strict=True))
+        return super().embed_texts([" ".join(taken.get(word, word) for word in text.split()) for text in texts])
+
+
 @pytest.fixture
 def captioned(tmp_path):
     rows = ["image,caption"]
@@ -46,7 +55,15 @@ def test_retention_is_a_share_of_what_was_right_before(tmp_path):
     weak = (np.array(outcome.slices["severity"]) == "1").astype(float)
     assert outcome.figure("retention", weak) == pytest.approx(outcome.values["right"][weak > 0].mean())
     nothing = corruptions(asked(classes(tmp_path / "b"), ConstantEmbedder()), SOME)
-    assert nothing.figure("right") == 0.0 and np.isnan(nothing.figure("retention"))
+    assert nothing.figure("right") == 0.0 and "retention" not in nothing.names
+
+
+def test_who_is_no_better_than_chance_has_nothing_to_retain(tmp_path, captioned):
+    guessed = LuckyEmbedder()  # some pictures are right, as many as guessing gets
+    found = corruptions(asked(classes(tmp_path), guessed), SOME)
+    assert 0 < found.figure("right") < 0.5 and "retention" not in found.names
+    found = queries(asked(captioned, guessed), QueriesConfig())
+    assert found.chance["clean_hit@1"] == pytest.approx(1 / len(COLOURS)) and "typo_retention" not in found.names
 
 
 def test_captions_serve_where_there_are_no_classes(captioned):

@@ -133,17 +133,9 @@ class _Queries:
             slices=({"language": self.languages} if len(spoken) > 1 else {}) | dict(more),
             details=self.details | {"language": self.languages, "rank": joined(lambda ranks: ranks.first).tolist()},
             chance={f"hit@{k}": float(np.nanmean(np.concatenate([
-                _by_luck(ranks, answers, k) for ranks, answers in zip(self.ranks, self.answers, strict=True)])))
+                ranking.hit_by_luck(ranks, answers, k) for ranks, answers in zip(self.ranks, self.answers, strict=True)])))
                 for k in (1, 5, 10)},
             lower=frozenset({"ece", "brier"} & {*values, *statistics}))
-
-
-def _by_luck(ranks: ranking.Ranks, answers: int, k: int) -> Float[np.ndarray, " queries"]:
-    """How likely some right answer is among the first k in a random order."""
-    positives, missed = ranks.positives, np.ones(ranks.queries)
-    for at in range(min(k, answers)):
-        missed *= np.maximum(answers - positives - at, 0) / (answers - at)
-    return np.where(positives > 0, 1 - missed, np.nan)
 
 
 def in_languages(data: Dataset, languages: Sequence[str]) -> Dataset:

@@ -1,7 +1,8 @@
 """How much is left when inputs are damaged: ImageNet-C's corruptions (arXiv 1903.12261) on the data's own pictures,
 misspelled queries, and queries said in another way.
 
-Retention is what is right with the damage over what is right without it, for the same pictures and queries. Beside it,
+Retention is what is right with the damage over what is right without it, for the same pictures and queries. Of a model
+that finds no more without damage than chance would once in forty data sets there is nothing to retain. Beside it,
 because they need no labels: the cosine between a picture and its damaged self, and how many of its nearest pictures
 stay.
 """
@@ -104,9 +105,10 @@ def corruptions(embedded: Embedded, config: CorruptionsConfig) -> Outcome:
             bar.advance(len(chosen))
     values = {"cosine": np.concatenate(cosine), f"overlap@{config.neighbours}": np.concatenate(overlap)}
     statistics: dict[str, Statistic] = {}
-    if clean is not None:
+    if truth and clean is not None:
         values["right"] = np.concatenate(right)
-        statistics["retention"] = ratio(values["right"], np.tile(clean, len(kinds)))
+        if _beats(truth.chance, clean):
+            statistics["retention"] = ratio(values["right"], np.tile(clean, len(kinds)))
     ids = [data.ids[int(number)] for number in chosen]
     return Outcome(
         task="corruptions", ids=[f"{name}-{severity}|{id_}" for name, severity in kinds for id_ in ids], values=values,
@@ -138,18 +140,21 @@ def queries(embedded: Embedded, config: QueriesConfig) -> Outcome:
     pairs = np.array([(at, picture) for at, caption in enumerate(asked) for picture in caption.pictures], np.int64)
     query, item = pairs[:, 0], np.searchsorted(gallery, pairs[:, 1])
     same = np.array(data.same)[gallery] if data.same else None
+    answers = len(gallery if same is None else set(same.tolist()))
     values: dict[str, np.ndarray] = {}
     statistics: dict[str, Statistic] = {}
+    chance: dict[str, float] = {}
     for kind, texts in said.items():
         ranks, _ = ranking.relevant_ranks(embedded.texts(texts), embedded.images[gallery], query, item, same=same)
         changed = np.array([kind == "clean" or text != own for text, own in zip(texts, said["clean"], strict=True)])
         values[f"{kind}_hit@1"] = np.where(changed, ranking.hit_at_k(ranks, 1), np.nan)
-        if kind != "clean":
+        chance[f"{kind}_hit@1"] = float(ranking.hit_by_luck(ranks, answers, 1).mean())
+        if kind != "clean" and _beats(chance["clean_hit@1"], values["clean_hit@1"]):
             statistics[f"{kind}_retention"] = ratio(values[f"{kind}_hit@1"], values["clean_hit@1"])
     return Outcome(
         task="queries", ids=said["clean"], values=values, statistics=statistics,
         groups=[",".join(map(str, caption.pictures)) for caption in asked],
-        details={kind: texts for kind, texts in said.items() if kind != "clean"})
+        details={kind: texts for kind, texts in said.items() if kind != "clean"}, chance=chance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,6 +194,13 @@ class _Truth:
         pairs = np.array([(at, text) for at, texts in enumerate(self.true) for text in sorted(texts)], np.int64)
         ranks, _ = ranking.relevant_ranks(vectors, self.texts, pairs[:, 0], pairs[:, 1])
         return ranking.hit_at_k(ranks, 1)
+
+
+def _beats(chance: float, right: Float[np.ndarray, " samples"]) -> bool:
+    """Whether so many right ones come by chance in less than one data set in forty."""
+    from scipy.special import bdtrc
+
+    return bool(right.any() and bdtrc(int(right.sum()) - 1, len(right), chance) < 0.025)
 
 
 def _bounded(picture: Picture, side: int) -> Picture:

@@ -95,6 +95,14 @@ def hit_at_k(ranks: Ranks, k: int) -> Float[np.ndarray, " queries"]:
     return np.minimum(_among_first(ranks, k), 1)
 
 
+def hit_by_luck(ranks: Ranks, answers: int, k: int) -> Float[np.ndarray, " queries"]:
+    """How likely some right answer is among the first k in a random order."""
+    positives, missed = ranks.positives, np.ones(ranks.queries)
+    for at in range(min(k, answers)):
+        missed *= np.maximum(answers - positives - at, 0) / (answers - at)
+    return np.where(positives > 0, 1 - missed, np.nan)
+
+
 def recall_at_k(ranks: Ranks, k: int) -> Float[np.ndarray, " queries"]:
     """Share of the relevant items that are among the first k. A query with more than k cannot reach 1."""
     return _among_first(ranks, k) / ranks.positives
