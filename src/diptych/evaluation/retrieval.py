@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from diptych.evaluation.dataset import Caption, Dataset, as_queries
 from diptych.evaluation.embedded import Embedded
@@ -128,13 +128,13 @@ class _Queries:
             said, right = (np.array(self.details[name], float) for name in ("said", "right"))
             statistics["ece"] = calibration.ece(said, right)
             values["brier"] = calibration.brier(said, right)
+        by_luck = {k: [ranking.hit_by_luck(ranks, answers, k)
+                       for ranks, answers in zip(self.ranks, self.answers, strict=True)] for k in (1, 5, 10)}
         return Outcome(
             task=task, ids=self.ids, values=values, statistics=statistics, groups=self.groups,
             slices=({"language": self.languages} if len(spoken) > 1 else {}) | dict(more),
             details=self.details | {"language": self.languages, "rank": joined(lambda ranks: ranks.first).tolist()},
-            chance={f"hit@{k}": float(np.nanmean(np.concatenate([
-                ranking.hit_by_luck(ranks, answers, k) for ranks, answers in zip(self.ranks, self.answers, strict=True)])))
-                for k in (1, 5, 10)},
+            chance={f"hit@{k}": float(np.nanmean(np.concatenate(luck))) for k, luck in by_luck.items()},
             lower=frozenset({"ece", "brier"} & {*values, *statistics}))
 
 
