@@ -1,15 +1,20 @@
 """What models say of pictures: the figures are the libraries', a parrot scores nothing, who cannot speak is told."""
 
+import os
+import shutil
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from nltk.corpus.reader.wordnet import WordNetCorpusReader
 from sacrebleu.metrics import BLEU
 from worlds import dataset, embedded
 
 from diptych.core.errors import DiptychError
 from diptych.evaluation import captioning as module
-from diptych.evaluation.captioning import CaptioningConfig, captioning, words
+from diptych.evaluation.captioning import CaptioningConfig, captioning, synonyms, words
 from diptych.evaluation.dataset import Caption
 from diptych.evaluation.embedded import Looks
 from diptych.evaluation.intervals import figures_of
@@ -20,6 +25,35 @@ THINGS = ("cat", "dog", "boat", "tree", "house", "heart")
 PLACES = ("on the green grass", "under a blue sky", "in an old town", "near the wide sea", "at night")
 TRUTH = [(f"a {thing} {place}", f"one small {thing} seen {place}") for thing in THINGS for place in PLACES]
 CONFIG = CaptioningConfig()
+
+
+LEXNAMES = """adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute noun.body
+    noun.cognition noun.communication noun.event noun.feeling noun.food noun.group noun.location noun.motive noun.object
+    noun.person noun.phenomenon noun.plant noun.possession noun.process noun.quantity noun.relation noun.shape
+    noun.state noun.substance noun.time verb.body verb.change verb.cognition verb.communication verb.competition
+    verb.consumption verb.contact verb.creation verb.emotion verb.motion verb.perception verb.possession verb.social
+    verb.stative verb.weather adj.ppl"""  # WordNet's own order, in a file that Debian leaves out
+WORDNET = Path("/usr/share/wordnet")
+
+
+@pytest.fixture(autouse=True)
+def no_synonyms(monkeypatch):
+    """Whoever runs the tests may have WordNet."""
+    monkeypatch.setattr(module, "synonyms", lambda: None)
+
+
+@pytest.fixture
+def wordnet(tmp_path, monkeypatch):
+    """Debian's WordNet as NLTK reads it."""
+    if not (WORDNET / "index.sense").exists() and not os.environ.get("CI"):
+        pytest.skip("no WordNet: apt-get install wordnet-base wordnet-sense-index")
+    folder = tmp_path / "corpora" / "wordnet"
+    shutil.copytree(WORDNET, folder)
+    names = "".join(f"{number}\t{name}\t0\n" for number, name in enumerate(LEXNAMES.split()))
+    (folder / "lexnames").write_text(names)
+    monkeypatch.setattr("nltk.data.path", [str(tmp_path)])  # where NLTK may read
+    with warnings.catch_warnings(action="ignore"):  # that it knows English alone
+        return WordNetCorpusReader(str(folder), None)
 
 
 def world(truth=TRUTH, language="en", more=(), **changes):
@@ -46,6 +80,26 @@ def test_who_says_the_truth_is_best_and_the_figures_are_the_librarys():
     weights = np.array([0.0, 2.0] * 15)
     assert found.figure("bleu@4", weights) == pytest.approx(1)  # of what was drawn alone
     assert np.isnan(found.figure("bleu@4", 0 * weights))
+
+
+@pytest.mark.slow
+def test_meteor_knows_synonyms(monkeypatch, wordnet):
+    monkeypatch.setattr(module, "synonyms", lambda: wordnet)
+    said, true = "It is a guide to action which ensures that the military always obeys the commands of the party", (
+        "It is a guide to action that ensures that the military will forever heed Party commands")
+    truth = [(true,), ("a red sofa",), ("one dog asleep",)]
+    found = captioning(model([said, "a red couch", "nothing alike"].__getitem__, world(truth)), CONFIG)
+    assert found.values["meteor"][0] == pytest.approx(0.6944, abs=5e-5)  # NLTK's own documentation
+    assert found.values["meteor"][1] == pytest.approx(1 - 0.5 / 27)  # all found, in one piece of three words
+    assert found.values["meteor"][2] == 0 and list(found.chance) == ["cider", "rouge_l", "meteor", "bleu@4"]
+    german = captioning(model(str, world(truth, language="de")), CONFIG)
+    assert "meteor" not in german.names
+
+
+def test_synonyms_are_there_or_they_are_not(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr("nltk.data.path", [])
+    assert synonyms() is None
 
 
 def test_a_parrot_scores_nothing_and_is_told_from_who_knows():

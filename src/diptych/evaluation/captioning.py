@@ -1,14 +1,16 @@
-"""What a model with a decoder says of pictures, against what people said: CIDEr, ROUGE-L, BLEU-4.
+"""What a model with a decoder says of pictures, against what people said: CIDEr, ROUGE-L, BLEU-4, METEOR.
 
 The COCO protocol (arXiv 1504.00325): all captions of a picture are its references. Words are runs of letters, digits
 and marks in lower case; of scripts without spaces every character is one. COCO's own tokenizer, a Java program, parts
-words at other places ("don't" is "do" and "n't" there), so that published numbers differ a little. METEOR is left out:
-it needs WordNet, which no package brings.
+words at other places ("don't" is "do" and "n't" there), so that published numbers differ a little. METEOR is NLTK's, of
+2007 (Lavie and Agarwal: words, stems, synonyms), for English captions where NLTK's WordNet is there; COCO's is 1.5,
+which has learned weights and paraphrases.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -48,15 +50,15 @@ class CaptioningConfig:
 
 
 def require() -> None:
-    """DiptychError, with the command that installs it, when sacrebleu is missing."""
-    if find_spec("sacrebleu") is None:
-        raise DiptychError("captioning's BLEU needs sacrebleu: pip install 'diptych[evaluate]'")
+    """DiptychError, with the command that installs them, when sacrebleu or nltk is missing."""
+    if find_spec("sacrebleu") is None or find_spec("nltk") is None:
+        raise DiptychError("captioning needs sacrebleu and nltk: pip install 'diptych[evaluate]'")
 
 
 def captioning(embedded: Embedded, config: CaptioningConfig) -> Outcome:
     """Samples are pictures with a caption, those of the test part where the data name one. "cider" (CIDEr-D, how rare
-    words are by all references of the data) and "rouge_l" are means, "bleu@4" is of all samples at once; `chance` is
-    what a caption of another picture reaches.
+    words are by all references of the data), "rouge_l" and, where `synonyms` are there, "meteor" are means, "bleu@4" is
+    of all samples at once; `chance` is what a caption of another picture reaches.
 
     ValueError when there are fewer than two pictures with a caption in that language, and for a model without a
     decoder.
@@ -78,11 +80,12 @@ def captioning(embedded: Embedded, config: CaptioningConfig) -> Outcome:
     true = [[words(text) for text in references[i]] for i in pictures]
     known = captions.frequencies([words(text) for text in own] for own in references.values())
     said = _described(embedded, pictures)
-    counts, values = _judged([words(text) for text in said], true, known)
+    english = synonyms() if language.partition("-")[0] in ("", "en") else None
+    counts, values = _judged([words(text) for text in said], true, known, english)
     order = generator(config.seed, "another picture").permutation(len(pictures))
     another = np.empty_like(order)
     another[order] = np.roll(order, 1)
-    by_chance, chance = _judged([true[int(at)][0] for at in another], true, known)
+    by_chance, chance = _judged([true[int(at)][0] for at in another], true, known, english)
     return Outcome(
         task=TASK, ids=[data.ids[i] for i in pictures], values=values, statistics={"bleu@4": _bleu(counts)},
         groups=[str((data.same or range(len(data)))[i]) for i in pictures],
@@ -96,6 +99,17 @@ def captioning(embedded: Embedded, config: CaptioningConfig) -> Outcome:
 def words(text: str) -> list[str]:
     """What is compared."""
     return [word for run in runs(clean(text, "nfkc_lower")) for word in (run if is_unspaced(run) else (run,))]
+
+
+def synonyms() -> Any | None:
+    """NLTK's WordNet (`python -m nltk.downloader wordnet`), None where it is not."""
+    from nltk.corpus import wordnet
+
+    try:
+        wordnet.ensure_loaded()
+    except LookupError:
+        return None
+    return wordnet
 
 
 def _references(data: Dataset, language: str) -> dict[int, list[str]]:
@@ -127,7 +141,7 @@ def _nearest(said: str, references: Sequence[str]) -> str:
 
 
 def _judged(
-    said: Sequence[Words], true: Sequence[Sequence[Words]], known: Frequencies
+    said: Sequence[Words], true: Sequence[Sequence[Words]], known: Frequencies, english: Any | None
 ) -> tuple[Int[np.ndarray, "samples 10"], dict[str, np.ndarray]]:
     """What BLEU counts of each caption (`_bleu`), and the figures that are means."""
     from sacrebleu.metrics.bleu import BLEU
@@ -136,9 +150,13 @@ def _judged(
     scores = [bleu.sentence_score(" ".join(own), [" ".join(text) for text in others])
               for own, others in zip(said, true, strict=True)]
     counts = np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores])
-    return counts, {
-        "cider": np.array([captions.cider(own, others, known) for own, others in zip(said, true, strict=True)]),
-        "rouge_l": np.array([captions.rouge_l(own, others) for own, others in zip(said, true, strict=True)])}
+    values = {"cider": [captions.cider(own, others, known) for own, others in zip(said, true, strict=True)],
+              "rouge_l": [captions.rouge_l(own, others) for own, others in zip(said, true, strict=True)]}
+    if english is not None:
+        from nltk.translate.meteor_score import meteor_score
+
+        values["meteor"] = [meteor_score(others, own, wordnet=english) for own, others in zip(said, true, strict=True)]
+    return counts, {name: np.array(column, np.float64) for name, column in values.items()}
 
 
 def _bleu(counts: Int[np.ndarray, "samples 10"]) -> OfSums:

@@ -37,7 +37,7 @@ from diptych.evaluation.views import views
 GROUPED = ("zero_shot", "image_to_text")
 """Tasks whose samples are pictures and can be told by groups of them."""
 
-PACKAGES = ("diptych", "torch", "numpy", "pillow", "tokenizers", "scikit-learn", "sacrebleu", "openvino",
+PACKAGES = ("diptych", "torch", "numpy", "pillow", "tokenizers", "scikit-learn", "sacrebleu", "nltk", "openvino",
             "onnxruntime")
 _SAMPLE = 64
 """Pictures and texts that speed is measured with."""
