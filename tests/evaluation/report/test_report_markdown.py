@@ -43,6 +43,19 @@ def test_parts_are_worst_first():
     assert table[2][0].strip() == "hi" and table[-1][0].strip() == "en"
 
 
+def test_parts_are_those_of_the_main_figures_and_only_the_worst():
+    whole = comparison()
+    model = whole.models[0].name
+    figure = next(f for f in whole.figures if (f.model, f.task, f.name, f.slice) == (model, "zero_shot", "acc@1", ""))
+    many = [replace(figure, name=name, slice=f"shelf=s{number:02}", value=number / 40, low=0, high=1)
+            for number in range(13) for name in ("acc@1", "acc@5")]
+    document = markdown(replace(whole, figures=(*whole.figures, *many)))
+    assert "**Zero shot, acc@1 by shelf**" in document and "acc@5 by shelf" not in document
+    table = next(table for table in tables(document) if table[0][0].strip() == "Shelf")
+    assert [row[0].strip() for row in table[2:]] == [f"s{number:02}" for number in range(10)]
+    assert "… and 3 where it is better." in document and "**Domains, acc@1 from photo by domain**" in document
+
+
 def test_what_is_not_there_is_not_written():
     bare = replace(comparison(), differences=(), costs=(), views=Views(), figures=comparison().figures[:1])
     assert re.findall("^## (.*)", markdown(bare), flags=re.MULTILINE) == [

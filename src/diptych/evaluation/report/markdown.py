@@ -7,6 +7,8 @@ from diptych.evaluation.report import words
 from diptych.evaluation.report.ranking import Key, against, badness, by_key, fastest, main_keys, order, ranked, smallest
 from diptych.evaluation.result import Comparison, Cost, Difference, Figure
 
+WORST = 10
+"""So many parts of the data are listed; a comparison in 36 languages would be 3,000 lines."""
 MARKS = {"better": " ▲", "worse": " ▼", "not distinguishable": " ≈"}
 
 
@@ -83,19 +85,28 @@ def _chance(figure: Figure) -> str:
 
 
 def _slices(comparison: Comparison) -> list[str]:
+    """Each task's main figure, or what that is a mean of, in the parts where it is worst; every figure of a task whose
+    main one has no parts."""
     models = order(comparison)
     parts: dict[tuple[str, str, str], list[tuple[str, dict[str, Figure]]]] = {}
     for (task, name, part), own in by_key(comparison.figures).items():
         if part:
             column, _, value = part.partition("=")
-            parts.setdefault((column, task, name), []).append((value, own))
+            parts.setdefault((task, column, name), []).append((value, own))
+    main = {task: name.removeprefix("mean_") for task, name, _ in main_keys(comparison.headline, comparison.figures)}
     said = ["## Parts of the data, worst first"] if parts else []
-    for (column, task, name), rows in parts.items():
+    for (task, column, name), rows in parts.items():
+        if name != main.get(task, name) and (task, column, main[task]) in parts:
+            continue
         rows.sort(key=lambda row: -fmean(badness(figure) for figure in row[1].values()))
         said.append(f"**{_name((task, name, ''))} by {text(words.spoken(column))}**")
         said.append(_table([text(words.title(column)), *map(text, models)], (
             [text(value), *(words.with_interval(own[model]) if model in own else words.NONE for model in models)]
-            for value, own in rows)))
+            for value, own in rows[:WORST])))
+        if len(rows) > WORST:
+            said.append(f"… and {len(rows) - WORST} where it is better.")
+    if said:
+        said.append("All parts of all figures are in comparison.json, and drawn in report.html.")
     return said
 
 
