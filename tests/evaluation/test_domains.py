@@ -45,7 +45,11 @@ def test_what_moves_between_domains_is_seen():
     assert found.figure("out_of_domain") == pytest.approx(np.mean(outside))
     assert found.figure("gap") == pytest.approx(inside - np.mean(outside))
     assert found.figure("worst_out_of_domain") == min(outside)
-    assert found.chance["out_of_domain"] == 1 / 4 and found.lower == {"gap"}
+    assert found.chance["out_of_domain"] == 1 / 4 and found.lower == found.amounts == {"gap"}
+    tested = [sum(where == name for where in found.slices["domain"]) for name in DOMAINS]
+    worth = {name: statistic.worth_of(np.arange(len(found.ids))) for name, statistic in found.statistics.items()}
+    assert worth["out_of_domain"] == worth["in_domain"] == 3 * min(tested)
+    assert worth["worst_out_of_domain"] == min(tested)
     for figure in figures_of(found, "m", draws=100):
         assert figure.low <= figure.value <= figure.high
 

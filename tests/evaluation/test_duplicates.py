@@ -99,7 +99,7 @@ def test_what_has_no_test_is_refused(columns, what):
 
 def test_a_column_that_is_named_must_be_there():
     made = dataset(["", ""], {"vendor": ["a", "b"]})
-    with pytest.raises(ValueError, match="no column 'part'; it has vendor"):
+    with pytest.raises(ValueError, match=r"no column 'part' .* the others are vendor"):
         duplicates(embedded(made, np.eye(2)), DuplicatesConfig(column="part"))
 
 

@@ -169,10 +169,10 @@ def test_a_name_that_says_the_group_is_no_neutral_name():
 
 
 @pytest.mark.parametrize(("task", "columns", "what"), [
-    (retrieval_skew, {"age": ["old", "young"]}, "no column 'gender'; it has age"),
+    (retrieval_skew, {"age": ["old", "young"]}, "no column 'gender' .* the others are age"),
     (retrieval_skew, {"gender": ["man", ""]}, r"has \{'man': 1\}"),
     (retrieval_skew, {"gender": ["man", "woman"]}, "the skew of 100 pictures"),
-    (representation_bias, {"gender": ["man", ""]}, "no column 'family'; it has gender"),
+    (representation_bias, {"gender": ["man", ""]}, "no column 'family' .* the others are gender"),
     (representation_bias, {"gender": ["man", "woman"], "family": ["a", "a"]}, "no neutral picture"),
     (association_bias, {"gender": ["man", "woman"], "family": ["a", "a"]}, "has 0 values of 'family'")])
 def test_what_is_missing_is_said(task, columns, what):

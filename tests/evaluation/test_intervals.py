@@ -10,7 +10,9 @@ from scipy import stats
 
 from diptych.evaluation.intervals import figures_of, interval, student
 from diptych.evaluation.metrics.classification import mean_per_class_recall
+from diptych.evaluation.metrics.dense import mean_iou
 from diptych.evaluation.metrics.detection import auroc
+from diptych.evaluation.metrics.sums import ratio
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.resample import Drawn
 
@@ -24,7 +26,7 @@ def outcome(n, **rest):
 
 
 def drawn(value, draws, units=10_000):
-    return Drawn(value=value, draws=np.asarray(draws, float), units=units, count=units, worth=units)
+    return Drawn(value=value, draws=np.asarray(draws, float), units=units, count=units, worth=units, steps=units)
 
 
 def covered(simulate, truth, times=1000, draws=300):
@@ -84,6 +86,56 @@ def test_intervals_of_means_cover_the_truth(case):
     assert min(found.values()) >= 0.93, found
 
 
+def unequal(groups):
+    """Groups of very different sizes that are alike within: a few hold most samples."""
+    def simulate(rng):
+        sizes = np.ceil(rng.lognormal(0, 1.5, groups)).astype(int)
+        names = [str(group) for group, size in enumerate(sizes) for _ in range(size)]
+        return outcome(len(names), groups=names, values={
+            str(p): np.repeat((rng.random(groups) < p).astype(float), sizes) for p in SHARES})
+
+    return simulate, {str(p): p for p in SHARES}
+
+
+def many():
+    def simulate(rng):
+        return outcome(10_000, values={str(p): (rng.random(10_000) < p).astype(float) for p in (0.02, 0.5, 0.999)})
+
+    return simulate, {"0.02": 0.02, "0.5": 0.5, "0.999": 0.999}
+
+
+def retained(n):
+    truth = {"2% and 98%": 0.98, "10% and 90%": 0.9, "40% and 50%": 0.5}
+
+    def simulate(rng):
+        found = {}
+        for name, kept in truth.items():
+            clean = (rng.random(n) < float(name.split("%")[0]) / 100).astype(float)
+            found[name] = ratio(clean * (rng.random(n) < kept), clean)
+        return outcome(n, statistics=found)
+
+    return simulate, truth
+
+
+def segmented(pictures):
+    """The second class is on 2% of the pictures."""
+    def simulate(rng):
+        either = np.stack([np.full(pictures, 1000), 1000 * (rng.random(pictures) < 0.02)], axis=1)
+        both = rng.binomial(either, rng.beta(9, 3, either.shape))
+        return outcome(pictures, statistics={"miou": mean_iou(both, either)})
+
+    return simulate, {"miou": 0.75}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "times"), [
+    (unequal(200), 1000), (many(), 200), (retained(300), 1000), (segmented(300), 500)],
+    ids=["unequal", "many", "retained", "segmented"])
+def test_intervals_cover_where_samples_do_not_count_alike(case, times):
+    found = covered(*case, times=times)
+    assert min(found.values()) >= 0.93, found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("samples", "share"), [(100, 0.5), (300, 0.1)])
 def test_intervals_of_statistics_cover_the_truth(samples, share):
@@ -134,6 +186,26 @@ def test_shares_stay_between_0_and_1_and_hold_their_value(n, p, seed):
     (figure,) = figures_of(outcome(n, values={"x": values}), "m", draws=200, seed=seed)
     assert 0 <= figure.low <= figure.value <= figure.high <= 1
     assert figure.high - figure.low > 0.01
+
+
+def test_what_is_no_share_has_no_worst_sample():
+    metres = np.random.default_rng(0).uniform(0.1, 0.3, 10)
+    share, amount = (figures_of(outcome(10, values={"x": metres}, amounts=frozenset(names)), "m")[0]
+                     for names in ((), ("x",)))
+    half = stats.t.ppf(0.975, 9) * metres.std(ddof=1) / math.sqrt(10)
+    np.testing.assert_allclose([amount.low, amount.high], metres.mean() + np.array([-half, half]), atol=0.2 * half)
+    assert share.high > 0.35 > amount.high  # one of a whole metre could come
+    some = outcome(10, statistics={"x": lambda weights: float(weights @ metres / weights.sum())},
+                   amounts=frozenset({"x"}))
+    assert figures_of(some, "m")[0].high == pytest.approx(amount.high, abs=0.01)
+
+
+def test_an_interval_holds_its_figure():
+    values = np.r_[np.zeros(40), 1e6]  # draws are all below a mean that one sample carries, or far above
+    (figure,) = figures_of(outcome(41, values={"x": values}), "m", draws=100)
+    assert figure.low <= figure.value <= figure.high
+    low, high = interval(drawn(0.5, np.full(200, 0.2) + np.linspace(0, 1e-3, 200)))
+    assert low <= 0.5 <= high
 
 
 def test_a_figure_beyond_1_is_no_share():

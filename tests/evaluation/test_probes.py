@@ -163,7 +163,7 @@ def test_a_column_can_be_probed_and_is_then_no_slice(task, config):
 
 
 def test_what_cannot_be_probed_says_why():
-    with pytest.raises(ValueError, match="no column 'species'; it has split, vendor"):
+    with pytest.raises(ValueError, match=r"no column 'species' .* the others are split, vendor"):
         linear_probe(_world(constant(240)), LinearProbeConfig(column="species"))
     with pytest.raises(ValueError, match="ask for fewer"):
         nearest_neighbours(_world(constant(240)), NeighboursConfig(neighbours=161))

@@ -8,6 +8,7 @@ from scipy import stats
 
 from diptych.evaluation.metrics.calibration import ece
 from diptych.evaluation.metrics.classification import mean_per_class_recall
+from diptych.evaluation.metrics.dense import mean_iou
 from diptych.evaluation.metrics.fairness import association_bias, gap, worst_group
 from diptych.evaluation.metrics.sums import mean_of_means, ratio
 from diptych.evaluation.outcome import Outcome
@@ -32,7 +33,7 @@ def test_a_mean_is_the_weighted_mean_of_whole_groups(samples, groups, seed):
                     statistics={"x again": lambda w: outcome(samples, values={"x": values[:, 0]}).figure("x", w)})
     again = resample(found, inside, 100, seed)
     np.testing.assert_allclose(again.weights.sum(axis=1), len(set(group[inside])))
-    drawn = dict(zip("xy", again.means(*again.sums(values)), strict=True))
+    drawn = dict(zip("xy", again.figures(values, [True, False]), strict=True))
     for name, one in drawn.items():
         assert one.value == pytest.approx(found.figure(name, inside.astype(float)), nan_ok=True)
         for row, mean in zip(again.weights, one.draws, strict=True):
@@ -42,6 +43,9 @@ def test_a_mean_is_the_weighted_mean_of_whole_groups(samples, groups, seed):
             assert mean == pytest.approx(found.figure(name, weights), nan_ok=True)
         known = inside & ~np.isnan(found.values[name])
         assert (one.count, one.units) == (known.sum(), len(set(group[known])))
+        sizes = np.bincount(group[known])
+        assert one.worth == pytest.approx(sizes.sum() ** 2 / max((sizes**2).sum(), 1))  # Kish
+        assert one.share == (name == "x")
     statistic = again.statistic(found.statistics["x again"])
     np.testing.assert_allclose(statistic.draws, drawn["x"].draws)
     assert statistic.count == inside.sum() and statistic.units == len(set(group[inside]))
@@ -87,13 +91,25 @@ def test_weights_are_a_dirichlet_distributions():
 def test_what_a_figure_is_worth():
     values, cell = np.ones(12), np.array([0] * 7 + [1] * 3 + [-1] * 2)
     units, pairs = np.arange(12), np.arange(12) // 2
-    assert mean_of_means(values, cell).worth_of(units) == 2 * 3 and mean_of_means(values, cell).worth_of(pairs) == 2 * 2
+    assert mean_of_means(values, cell).worth_of(units) == 2 * 3
+    assert mean_of_means(values, cell).worth_of(pairs) == pytest.approx(2 * 3**2 / (2**2 + 1))
     assert worst_group(values, cell).worth_of(units) == 3
     assert ratio(values, values).worth_of(units) == 12 and ratio(values * np.nan, values).worth_of(units) == 0
     assert mean_of_means(values, cell).worth_of(np.where(units < 8, units, -1)) == 2 * 1  # a slice without most of one
     found = outcome(12, statistics={"x": mean_of_means(values, cell), "y": lambda weights: float(weights.sum())})
     again = resample(found, everything(found), 100, 0)
-    assert [again.statistic(one).worth for one in found.statistics.values()] == [6, 12]
+    x, y = (again.statistic(one) for one in found.statistics.values())
+    assert (x.worth, x.steps, y.worth, y.steps) == (6, 6, 12, 12)
+    lowest = again.statistic(worst_group(values, cell))
+    assert (lowest.worth, lowest.steps) == (3, 12)  # a difference need not be where there are fewest
+    half = ratio(values, (np.arange(12) < 4).astype(float))
+    assert half.worth_of(units) == 4  # one unit more is a quarter of what there is to retain
+    assert half.worth_of(np.array([0, 0, 0, 1, *range(2, 10)])) == pytest.approx(4**2 / (3**2 + 1))  # unequal groups
+    both = np.array([[4, 1], [4, 0], [4, 0]])
+    assert mean_iou(both, both).worth_of(np.arange(3)) == 2 * 1
+    many = outcome(3 * UNITS, values={"x": np.ones(3 * UNITS)})
+    (drawn,) = resample(many, everything(many), 100, 0).figures(np.ones((3 * UNITS, 1)), [True])
+    assert (drawn.units, drawn.worth) == (UNITS, 3 * UNITS)  # put together, they are as many as they were
 
 
 def test_the_same_seed_draws_the_same_for_every_model_and_another_does_not():

@@ -63,6 +63,11 @@ def test_languages_have_galleries_of_their_own_and_count_alike():
     assert there.values["hit@1"].tolist() == [0, 1, 1, 1, 1] and there.figure("hit@1") == 0.8
     assert there.figure("mean_hit@1") == (0.5 + 1) / 2
     assert back.ids == ["de|p0", "de|p1", "en|p0", "en|p1", "en|p2"]
+    assert there.chance["mean_hit@1"] == pytest.approx((1 / 2 + 1 / 3) / 2)
+    half = world(IMAGES, [(text, language.replace("en", ""), *rest) for text, language, *rest in captions])
+    assert set(retrieval(half, RetrievalConfig())[0].slices["language"]) == {"de", "unnamed"}
+    with pytest.raises(ValueError, match="it has 'de', and 3 that name no language: call their column caption_en"):
+        retrieval(half, RetrievalConfig(languages=("en",)))
     alone, _ = retrieval(world(IMAGES, captions), RetrievalConfig(languages=("en",)))
     assert alone.figure("hit@1") == 1.0 and "mean_hit@1" not in alone.statistics
 

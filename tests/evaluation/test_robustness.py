@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from coloured import classes
-from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig, corruptions, queries
+from diptych.evaluation.robustness import CorruptionsConfig, QueriesConfig, _beats, corruptions, queries
 from diptych.evaluation.sets import open_dataset
 from diptych.evaluation.vectors import embed_dataset, embedded
 from diptych.evaluation.zero_shot import ZeroShotConfig
@@ -56,6 +56,34 @@ def test_retention_is_a_share_of_what_was_right_before(tmp_path):
     assert outcome.figure("retention", weak) == pytest.approx(outcome.values["right"][weak > 0].mean())
     nothing = corruptions(asked(classes(tmp_path / "b"), ConstantEmbedder()), SOME)
     assert nothing.figure("right") == 0.0 and "retention" not in nothing.names
+
+
+def test_pictures_without_a_class_are_not_damaged(tmp_path):
+    rows = ["image,label"]
+    for name in COLOURS:
+        for number, path in enumerate(sorted((classes(tmp_path) / name).iterdir())):
+            rows.append(f"{name}/{path.name},{name if number else ''}")
+    (tmp_path / "some.csv").write_text("\n".join(rows) + "\n")
+    one = asked(tmp_path / "some.csv", ColourEmbedder())
+    assert "" in one.data.labels
+    found = corruptions(one, SOME)
+    labelled = {id_ for id_, label in zip(one.data.ids, one.data.labels, strict=True) if label}
+    assert set(found.groups) <= labelled and found.figure("clean_right") == 1
+    assert found.figure("retention") == pytest.approx(found.figure("right"))
+
+
+def test_what_is_right_without_damage_is_beside_it(tmp_path):
+    found = corruptions(asked(classes(tmp_path), LuckyEmbedder()), SOME)
+    by_picture = dict(zip(found.groups, found.values["clean_right"], strict=True))
+    assert found.figure("clean_right") == np.mean(list(by_picture.values())) < 1
+    assert found.chance["clean_right"] == found.chance["right"] == 1 / len(COLOURS)
+
+
+@pytest.mark.parametrize(("chance", "right", "more"), [
+    (1 / 12, 0, False), (1 / 12, 4, False), (1 / 12, 5, True), (1 / 12, 20, True), (0.0, 0, False), (0.0, 1, True)])
+def test_chance_is_beaten_once_in_forty(chance, right, more):
+    # of 20 with a chance of 1/12, four or more come in 8% of data sets, five or more in 2%
+    assert _beats(chance, (np.arange(20) < right).astype(float)) is more
 
 
 def test_who_is_no_better_than_chance_has_nothing_to_retain(tmp_path, captioned):

@@ -89,7 +89,7 @@ def test_the_column_of_captions_that_is_named_is_the_only_one(tmp_path):
     folder_of(tmp_path, {"a.png": drawn(1), "b.png": drawn(2)})
     path = table(tmp_path, [{"image": f"{x}.png", "said": f"an {x}", "caption_en": "other"} for x in "ab"])
     assert [c.text for c in open_dataset(path, Columns(caption="said")).captions] == ["an a", "an b"]
-    with pytest.raises(ValueError, match="no values in column 'nope' for the caption"):
+    with pytest.raises(ValueError, match="no column 'nope' with values for the caption"):
         open_dataset(path, Columns(caption="nope"))
 
 
@@ -151,8 +151,15 @@ def test_columns_can_be_named(tmp_path):
     data = open_dataset(path, Columns(label="what", caption="said", language="sprache", split="fold"))
     assert data.labels == ("boat", "car") and data.columns == {"split": ("train", "test")}
     assert [(c.language, c.text) for c in data.captions] == [("de", "a boat"), ("en", "a car")]
-    with pytest.raises(ValueError, match="no values in column 'where' for the label; its columns are fold"):
+    with pytest.raises(ValueError, match=r"no column 'where' .* for the label; there are fold, said, sprache, what"):
         open_dataset(path, Columns(label="where"))
+    more = table(tmp_path, [{"image": "a.png", "caption": "x", "caption_de": "ein x", "empty": ""}])
+    with pytest.raises(ValueError, match="no column 'empty' with values for the label; there are caption, caption_de"):
+        open_dataset(more, Columns(label="empty"))
+    with pytest.raises(ValueError, match="no column 'lang' with values for the language"):  # others say theirs
+        open_dataset(more, Columns(language="lang"))
+    named = open_dataset(more, Columns(caption="caption"))  # the one that is read anyway, and no other
+    assert [(c.language, c.text) for c in named.captions] == [("", "x")]
 
 
 def test_what_cannot_be_used_is_told(tmp_path):

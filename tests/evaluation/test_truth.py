@@ -164,8 +164,8 @@ NOTHING = "because it has no captions and"
     ({"id": lambda *_: "7", "caption": CAPTION}, {}, "have the id '7'; give each row an id of its own"),
     ({"caption_en": CAPTION}, {"languages": ("en", "xx")}, "has no captions in 'xx'; it has 'en'"),
     ({"caption": CAPTION}, {"languages": ("xx",)}, "name no language, so that none can be asked for; give a column"),
-    ({"caption": CAPTION, "kind": LABEL}, {"columns": Columns(label="sort")}, "in column 'sort' for the label; its "
-     "columns are kind"),
+    ({"caption": CAPTION, "kind": LABEL}, {"columns": Columns(label="sort")}, "no column 'sort' with values for the "
+     "label; there are caption, kind"),
 ])
 def test_bad_data_are_told_in_one_sentence_that_says_what_to_do(tmp_path, columns, how, says):
     told = said(table(tmp_path / "some", columns, len(NAMES)), **how)

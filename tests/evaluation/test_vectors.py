@@ -118,6 +118,20 @@ def test_vectors_that_are_not_finite_are_refused_and_not_kept(data):
     assert np.isfinite(embed_dataset(CountingEmbedder(), data, "x").vectors).all()
 
 
+def test_pictures_that_are_made_are_embedded_once_by_their_pixels(data):
+    embedder, nothing = CountingEmbedder(), np.zeros((len(data), 4), np.float32)
+    asked = embedded(embedder, data, nothing, "x")
+    red, blue = drawn((255, 0, 0), "square"), drawn((0, 0, 255), "square")
+    both = asked.pictures([red, blue, red])
+    np.testing.assert_array_equal(both, embedder.embed_images([red, blue, red]))
+    assert embedder.pictures == 2 + 3
+    again = embedded(embedder, data, nothing, "x")
+    np.testing.assert_array_equal(again.pictures([blue.copy(), red]), both[[1, 0]])
+    assert embedder.pictures == 5 and again.pictures([]).shape == (0, 4)
+    again.pictures([red.resize((9, 7)), red.convert("L"), red])  # other sizes and modes are other pictures
+    assert embedder.pictures == 7
+
+
 def test_texts_are_embedded_once(data):
     embedder = CountingEmbedder()
     asked = embedded(embedder, data, np.zeros((len(data), 4), np.float32), "x")

@@ -88,6 +88,7 @@ def captioning(embedded: Embedded, config: CaptioningConfig) -> Outcome:
     by_chance, chance = _judged([true[int(at)][0] for at in another], true, known, english)
     return Outcome(
         task=TASK, ids=[data.ids[i] for i in pictures], values=values, statistics={"bleu@4": _bleu(counts)},
+        amounts=frozenset({"cider"}),
         groups=[str((data.same or range(len(data)))[i]) for i in pictures],
         slices=slices(data, pictures, without={COLUMN}),
         details={"said": said, "references": [references[i] for i in pictures],

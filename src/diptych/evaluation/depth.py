@@ -96,7 +96,7 @@ def depth(embedded: Embedded, config: DepthConfig) -> Outcome:
         task="depth", ids=[data.ids[i] for i in pictures],
         values={name: np.array(values) for name, values in found.items()},
         groups=[str((data.same or range(len(data)))[i]) for i in pictures],
-        slices=slices(data, pictures, without={COLUMN}), lower=frozenset({"rmse"}),
+        slices=slices(data, pictures, without={COLUMN}), lower=frozenset({"rmse"}), amounts=frozenset({"rmse"}),
         chance={name: float(np.mean(values)) for name, values in guessed.items()})
 
 

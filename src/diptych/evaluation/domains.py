@@ -82,7 +82,8 @@ def domains(embedded: Embedded, config: DomainsConfig) -> Outcome:
         groups=[str(task.thing[picture]) for picture in parts.test],
         slices={task.column: [task.domains[at] for at in task.domain[parts.test]]},
         details={"expected": [data.labels[picture] for picture in parts.test]},
-        chance={name: chance for name in (*values, *figures) if name != "gap"}, lower=frozenset({"gap"}))
+        chance={name: chance for name in (*values, *figures) if name != "gap"}, lower=frozenset({"gap"}),
+        amounts=frozenset({"gap"}))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

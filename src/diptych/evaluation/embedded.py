@@ -34,8 +34,8 @@ class Looks:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Embedded:
-    """`images` are the unit vectors of all of `data`'s pictures, in order. `texts` and `pictures` embed more (texts are
-    remembered, so that asking twice costs nothing); `decode(i)` gives picture i, `looks` the rest. `scenes` is the same
+    """`images` are the unit vectors of all of `data`'s pictures, in order. `texts` and `pictures` embed more (what was
+    asked before is remembered, and costs nothing); `decode(i)` gives picture i, `looks` the rest. `scenes` is the same
     of the data's scenes, where there are some and a task looks at them; `tested` of the pictures of the data's test
     part, where it has one."""
 

@@ -103,9 +103,10 @@ def worst_group(outcome: Outcome, config: WorstGroupConfig) -> Outcome:
     for name in [name for name in outcome.values if name not in outcome.lower]:
         statistics[f"worst_group_{name}"] = fairness.worst_group(outcome.values[name], number)
         statistics[f"gap_{name}"] = fairness.gap(outcome.values[name], number)
+    gaps = frozenset(name for name in statistics if name.startswith("gap_"))
     return Outcome(
         task=f"{outcome.task} by {config.column}", ids=outcome.ids, statistics=statistics, groups=outcome.groups,
-        details={config.column: values}, lower=frozenset(name for name in statistics if name.startswith("gap_")),
+        details={config.column: values}, lower=gaps, amounts=gaps,
         chance={f"worst_group_{name}": chance for name, chance in outcome.chance.items() if name in outcome.values})
 
 
@@ -136,7 +137,7 @@ def retrieval_skew(embedded: Embedded, config: SkewConfig) -> Outcome:
     return Outcome(
         task=f"skew of {config.column}", ids=config.queries, values={name: fairness.max_skew(found, wanted)},
         details={f"share of {group}": (found == at).mean(axis=1).tolist() for at, group in enumerate(names)},
-        chance={name: float(by_luck.mean())}, lower=frozenset([name]))
+        chance={name: float(by_luck.mean())}, lower=frozenset([name]), amounts=frozenset([name]))
 
 
 def representation_bias(embedded: Embedded, config: BiasConfig) -> Outcome:
@@ -165,7 +166,8 @@ def representation_bias(embedded: Embedded, config: BiasConfig) -> Outcome:
         groups=[families[picture] for picture in neutral],
         slices=slices(data, neutral, [config.column, config.family],
                       {"shows": [shows[families[picture]] for picture in neutral]}),
-        details={"preference": preference.tolist()}, lower=frozenset(["representation_bias"]))
+        details={"preference": preference.tolist()}, lower=frozenset(["representation_bias"]),
+        amounts=frozenset(["representation_bias"]))
 
 
 def association_bias(embedded: Embedded, config: BiasConfig) -> Outcome:
@@ -211,7 +213,8 @@ def association_bias(embedded: Embedded, config: BiasConfig) -> Outcome:
         slices=slices(data, pictures, [config.column, config.family]),
         details={config.family: family.tolist(), config.column: [groups[picture] for picture in pictures],
                  "association": associated.tolist()},
-        chance={"association_bias": float(np.mean(shuffled))}, lower=frozenset(["association_bias"]))
+        chance={"association_bias": float(np.mean(shuffled))}, lower=frozenset(["association_bias"]),
+        amounts=frozenset(["association_bias"]))
 
 
 def _groups_of(groups: Sequence[str], families: Sequence[str]) -> dict[str, set[str]]:

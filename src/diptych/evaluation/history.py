@@ -103,7 +103,7 @@ def _paired(now: Outcome, rows: list[dict[str, Any]]) -> tuple[Outcome, Outcome]
         return None
     ids = [now.ids[at] for at in shared]
     groups = None if now.groups is None else [now.groups[at] for at in shared]
-    today = Outcome(task=now.task, ids=ids, groups=groups, lower=now.lower & set(names),
+    today = Outcome(task=now.task, ids=ids, groups=groups, lower=now.lower & set(names), amounts=now.amounts,
                     values={name: now.values[name][shared] for name in names})
     values = {name: np.array([then[id_][name] for id_ in ids], np.float64) for name in names}
     return today, replace(today, values=values)

@@ -51,8 +51,9 @@ def interval(drawn: Drawn) -> tuple[float, float]:
     if drawn.share:
         place = np.random.default_rng(0).permutation((np.arange(len(draws)) + 0.5) / len(draws))
         more = 1 - place ** (1 / max(drawn.worth, 1))
-        low, high = np.quantile(draws * (1 - more), 0.025), np.quantile(draws * (1 - more) + more, 0.975)
-        return max(min(float(low), drawn.value), 0.0), min(max(float(high), drawn.value), 1.0)
+        low, high = (float(np.quantile(end, level, method="hazen")) for end, level in (
+            (draws * (1 - more), 0.025), (draws * (1 - more) + more, 0.975)))
+        return max(min(low, drawn.value), 0.0), min(max(high, drawn.value), 1.0)
     z = student(Z, drawn.units - 1) * math.sqrt((drawn.units + 1) / (drawn.units - 1))
     moved = float(((draws - draws.mean()) ** 3).mean() / draws.std() ** 3) / 4 if error else 0.0
     low, high = np.quantile(draws, [NORMAL.cdf(moved - z), NORMAL.cdf(moved + z)]).tolist()
@@ -68,8 +69,10 @@ def figures_of(
     values = np.array(list(outcome.values.values()), float).reshape(len(outcome.values), len(outcome.ids)).T
     for part, inside in parts(outcome, slices):
         again = resample(outcome, inside, draws, seed)
-        drawn = dict(zip(outcome.values, again.means(*again.sums(values)), strict=True))
-        drawn |= {name: again.statistic(statistic) for name, statistic in outcome.statistics.items()}
+        shares = [name not in outcome.amounts for name in outcome.values]
+        drawn = dict(zip(outcome.values, again.figures(values, shares), strict=True))
+        drawn |= {name: again.statistic(statistic, name not in outcome.amounts)
+                  for name, statistic in outcome.statistics.items()}
         for name, one in drawn.items():
             if part and (one.count < FEWEST or math.isnan(one.value)):
                 continue
@@ -80,7 +83,7 @@ def figures_of(
     return found
 
 
-def student(z: float, freedom: int) -> float:
+def student(z: float, freedom: float) -> float:
     """The t of so many degrees of freedom that is as far out as the normal z (Wallace 1959, inverted). At 95% it is 4%
     too far for 2 degrees of freedom, 0.5% for 4, 0.1% for 9."""
     scale = (8 * freedom + 3) / (8 * freedom + 1)

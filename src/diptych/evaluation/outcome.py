@@ -27,7 +27,7 @@ class Outcome:
     `statistics` are the other figures. `groups` says which samples belong together (captions of one picture) and are
     drawn together; None: each is on its own. `slices` gives each sample's value in a column ("language", "domain").
     `details` are columns for the table of predictions. `chance` is what guessing reaches, `lower` names the figures of
-    which less is better.
+    which less is better, `amounts` those that are no shares, wherever they lie: metres, cosines, differences of groups.
     """
 
     task: str
@@ -39,6 +39,7 @@ class Outcome:
     details: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
     lower: frozenset[str] = frozenset()
+    amounts: frozenset[str] = frozenset()
 
     def __post_init__(self):
         count = len(self.ids)

@@ -13,13 +13,13 @@ means of all draws one matrix product.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from diptych.evaluation.metrics.sums import OfSums
+from diptych.evaluation.metrics.sums import OfSums, Worth, each_alike, worth_of_kinds
 from diptych.evaluation.outcome import Outcome, Statistic
 
 UNITS = 2_000
@@ -32,14 +32,17 @@ _AT_ONCE = 1 << 24
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """A figure, and the same figure of every draw. It is made of `count` samples in so many `units`; one unit more
-    could move it by one in `worth`, which is less than the units where a few of them count more."""
+    """A figure, and the same figure of every draw. It is made of `count` samples in so many `units`, and a mean of so
+    many groups as it is `worth` (`metrics/sums.py`); a difference of it can move by one in `steps`. `share`: it lies
+    between 0 and 1 whatever the samples."""
 
     value: float
     draws: Float[np.ndarray, " draws"]
     units: int
     count: int
     worth: float
+    steps: float
+    share: bool = False
 
     @property
     def error(self) -> float:
@@ -53,26 +56,42 @@ class Drawn:
         return 0.0 if still else spread * math.sqrt((self.units + 1) / (self.units - 1))
 
     @property
-    def share(self) -> bool:
-        """Whether it and all draws are between 0 and 1, but for rounding."""
-        return are_shares(np.append(self.draws, self.value))
+    def freedom(self) -> float:
+        """The degrees of freedom of its standard error."""
+        return max(1.0, self.worth - 1)
 
 
 @runtime_checkable
 class Weighed(Protocol):
     """A statistic that knows how few samples it can depend on."""
 
-    def worth_of(self, unit: Int[np.ndarray, " samples"]) -> float:
-        """Of how many units it is a mean; −1 is no unit."""
+    @property
+    def worth(self) -> Worth:
+        """What so many groups of each kind are worth."""
+        ...
+
+    def worth_of(self, group: Int[np.ndarray, " samples"]) -> float:
+        """Of how many groups it is a mean; −1 is none."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resample:
-    """`unit` is the number of each sample's unit, −1 outside the part; `weights` how much each draw has of each."""
+    """`group` and `unit` are the numbers of each sample's group and unit, −1 outside the part; `weights` how much each
+    draw has of each unit."""
 
+    group: Int[np.ndarray, " samples"]
     unit: Int[np.ndarray, " samples"]
     weights: Float[np.ndarray, "draws units"]
+
+    def figures(self, values: Float[np.ndarray, "samples columns"], shares: Sequence[bool]) -> list[Drawn]:
+        """The mean of each column, `shares` where its values are and may be one."""
+        found: list[Drawn] = []
+        for one, column, share in zip(self.means(*self.sums(values)), values.T, shares, strict=True):
+            known = ~np.isnan(column) & (self.unit >= 0)
+            worth = worth_of_kinds(np.ones((int(known.sum()), 1)), self.group[known])
+            found.append(replace(one, worth=worth, share=share and are_shares(column[known])))
+        return found
 
     def sums(
         self, values: Float[np.ndarray, "samples columns"]
@@ -91,28 +110,34 @@ class Resample:
     def means(
         self, sums: Float[np.ndarray, "units columns"], counts: Float[np.ndarray, "units columns"]
     ) -> list[Drawn]:
-        """The mean of each column."""
+        """The mean of each column, with units for groups."""
         total = self.weights @ counts
         draws = np.divide(self.weights @ sums, total, out=np.full_like(total, np.nan), where=total > 0)
         units = (counts > 0).sum(axis=0).tolist()
         return [Drawn(value=float(of.sum() / count.sum()) if count.any() else math.nan, draws=drawn, units=some,
-                      worth=some, count=int(count.sum()))
+                      worth=some, steps=some, count=int(count.sum()))
                 for drawn, of, count, some in zip(draws.T, sums.T, counts.T, units, strict=True)]
 
-    def statistic(self, statistic: Statistic) -> Drawn:
-        """A statistic of the part. Where it is NaN, such as a mean over languages of one language, nothing is drawn."""
+    def statistic(self, statistic: Statistic, share: bool = True) -> Drawn:
+        """A statistic of the part; a share where it may be one and all draws are. Where it is NaN, such as a mean over
+        languages of one language, nothing is drawn."""
         inside = self.unit >= 0
         value = statistic(inside.astype(float))
         units, count = self.weights.shape[1], int(inside.sum())
         if math.isnan(value):
-            return Drawn(value=math.nan, units=units, count=count, worth=0, draws=np.full(len(self.weights), np.nan))
+            nothing = np.full(len(self.weights), np.nan)
+            return Drawn(value=math.nan, units=units, count=count, worth=0, steps=0, draws=nothing)
         if isinstance(statistic, OfSums) and units * statistic.columns.shape[1] * statistic.cells <= _AT_ONCE:
             draws = self._of_sums(statistic)
         else:
             weights = np.pad(self.weights, ((0, 0), (0, 1)))  # −1 is the last column: no weight
             draws = np.array([statistic(draw[self.unit]) for draw in weights])
-        worth = statistic.worth_of(self.unit) if isinstance(statistic, Weighed) else units
-        return Drawn(value=value, units=units, count=count, draws=draws, worth=min(worth, units))
+        groups = worth_of_kinds(np.ones((count, 1)), self.group[inside])
+        worth = min(statistic.worth_of(self.group), groups) if isinstance(statistic, Weighed) else groups
+        # of a mean over kinds the rarest moves every difference, of the lowest of them only where it is the lowest
+        steps = worth if isinstance(statistic, Weighed) and statistic.worth is each_alike else groups
+        return Drawn(value=value, units=units, count=count, draws=draws, worth=worth, steps=steps,
+                     share=share and are_shares(np.append(draws, value)))
 
     def _of_sums(self, statistic: OfSums) -> Float[np.ndarray, " draws"]:
         sums = statistic.sums(self.unit, self.weights.shape[1])
@@ -129,15 +154,14 @@ def resample(outcome: Outcome, inside: Bool[np.ndarray, " samples"], draws: int,
         raise ValueError(f"a 95% interval needs at least 100 draws, got {draws}; 1000 are usual")
     rng = np.random.default_rng(seed)
     group = np.arange(len(outcome.ids)) if outcome.groups is None else _numbered(outcome.groups)[0]
-    groups, group = np.unique(group[inside], return_inverse=True)
+    groups, own = np.unique(group[inside], return_inverse=True)
     units = min(len(groups), UNITS)
-    if len(groups) > UNITS:
-        group = rng.permutation(len(groups))[group] % UNITS
-    unit = np.full(len(outcome.ids), -1)
-    unit[inside] = group
+    group = rng.permutation(len(groups))[own] % UNITS if len(groups) > UNITS else own
+    numbers = np.full((2, len(outcome.ids)), -1)
+    numbers[:, inside] = own, group
     weights = rng.standard_exponential((draws, units))
     weights *= units / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    return Resample(unit=unit, weights=weights)
+    return Resample(group=numbers[0], unit=numbers[1], weights=weights)
 
 
 def parts(outcome: Outcome, slices: bool) -> Iterator[tuple[str, Bool[np.ndarray, " samples"]]]:

@@ -24,6 +24,8 @@ from diptych.evaluation.templates import fill
 TO_IMAGE, TO_TEXT = "text_to_image", "image_to_text"
 
 SHOWN = 5
+UNNAMED = "unnamed"
+"""The language of captions that name none, where others do."""
 """Answers that are kept of each query, for the report."""
 
 
@@ -132,9 +134,11 @@ class _Queries:
                        for ranks, answers in zip(self.ranks, self.answers, strict=True)] for k in (1, 5, 10)}
         return Outcome(
             task=task, ids=self.ids, values=values, statistics=statistics, groups=self.groups,
-            slices=({"language": self.languages} if len(spoken) > 1 else {}) | dict(more),
+            slices=({"language": [language or UNNAMED for language in self.languages]} if len(spoken) > 1 else {})
+            | dict(more),
             details=self.details | {"language": self.languages, "rank": joined(lambda ranks: ranks.first).tolist()},
-            chance={f"hit@{k}": float(np.nanmean(np.concatenate(luck))) for k, luck in by_luck.items()},
+            chance={f"hit@{k}": float(np.nanmean(np.concatenate(luck))) for k, luck in by_luck.items()}
+            | ({"mean_hit@1": float(np.mean([np.nanmean(luck) for luck in by_luck[1]]))} if len(spoken) > 1 else {}),
             lower=frozenset({"ece", "brier"} & {*values, *statistics}))
 
 
@@ -151,7 +155,11 @@ def check_languages(data: Dataset, languages: Sequence[str]) -> None:
     """ValueError, which names those that there are, for a language without captions."""
     if unknown := sorted({*languages} - {*data.languages}):
         there = ", ".join(map(repr, filter(None, data.languages)))
-        raise ValueError(f"{data.name} has no captions in {', '.join(map(repr, unknown))}; it has {there}" if there else
+        unnamed = sum(not caption.language for caption in data.captions)
+        hint = (f", and {unnamed} that name no language: call their column caption_{unknown[0]}, or give a column "
+                "'language'" if unnamed else "")
+        lacks = f"{data.name} has no captions in {', '.join(map(repr, unknown))}; it has {there}{hint}"
+        raise ValueError(lacks if there else
                          f"the captions of {data.name} name no language, so that none can be asked for; give a column "
                          "'language', or call the column of captions caption_de")
 

@@ -72,16 +72,20 @@ class QueriesConfig:
 
 def corruptions(embedded: Embedded, config: CorruptionsConfig) -> Outcome:
     """Samples are a picture with one corruption at one severity, and those of one picture are drawn together. "cosine"
-    is that with the clean picture, "overlap@10" the share of its nearest pictures that stay, "right" (with damage) and
-    "retention" need classes or captions. Slices by "corruption" and "severity".
+    is that with the clean picture, "overlap@10" the share of its nearest pictures that stay; "right" (with damage),
+    "clean_right" and "retention", the one over the other, need classes, of which pictures with one are taken, or
+    captions. Slices by "corruption" and "severity".
 
     ValueError when the data have fewer than three pictures.
     """
     data = embedded.data
     if len(data) < 3:
         raise ValueError(f"{data.name} has {len(data)} pictures; damaged ones are told from at least two others")
-    drawn = generator(config.seed, "corruptions").permutation(len(data))[: config.pictures]
-    chosen = np.sort(drawn).astype(np.int64)
+    able = np.arange(len(data), dtype=np.int64)
+    if len(data.classes) > 1 and any(data.labels):
+        able = np.flatnonzero(data.labels)
+    drawn = generator(config.seed, "corruptions").permutation(len(able))[: config.pictures]
+    chosen = np.sort(able[drawn])
     truth = _Truth.of(embedded, chosen, config.zero_shot)
     pictures = [_bounded(embedded.decode(int(number)), config.side) for number in chosen]
     whole = embedded.pictures(pictures)
@@ -106,16 +110,16 @@ def corruptions(embedded: Embedded, config: CorruptionsConfig) -> Outcome:
     values = {"cosine": np.concatenate(cosine), f"overlap@{config.neighbours}": np.concatenate(overlap)}
     statistics: dict[str, Statistic] = {}
     if truth and clean is not None:
-        values["right"] = np.concatenate(right)
+        values |= {"right": np.concatenate(right), "clean_right": np.tile(clean, len(kinds))}
         if _beats(truth.chance, clean):
-            statistics["retention"] = ratio(values["right"], np.tile(clean, len(kinds)))
+            statistics["retention"] = ratio(values["right"], values["clean_right"])
     ids = [data.ids[int(number)] for number in chosen]
     return Outcome(
         task="corruptions", ids=[f"{name}-{severity}|{id_}" for name, severity in kinds for id_ in ids], values=values,
         statistics=statistics, groups=ids * len(kinds),
         slices={"corruption": [name for name, _ in kinds for _ in ids],
                 "severity": [str(severity) for _, severity in kinds for _ in ids]},
-        chance={"right": truth.chance} if truth else {})
+        chance={"right": truth.chance, "clean_right": truth.chance} if truth else {}, amounts=frozenset({"cosine"}))
 
 
 def queries(embedded: Embedded, config: QueriesConfig) -> Outcome:

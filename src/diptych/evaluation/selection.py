@@ -19,7 +19,7 @@ class Needs:
     def __post_init__(self):
         for name, limit in (("latency", self.max_latency_s), ("memory", self.max_memory)):
             if limit is not None and limit <= 0:
-                raise ValueError(f"the largest {name} must be above 0, got {limit}")
+                raise ValueError(f"the largest {name} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ and part are one picture with all their captions. Every other column can slice.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +30,8 @@ from diptych.core import telemetry
 from diptych.core.errors import PictureError, SourceError
 from diptych.core.files import sha256_bytes
 from diptych.core.types import Scalar
+from diptych.data.lines import LineShard
+from diptych.data.parquets import RowGroup
 from diptych.data.pictures import MAPS
 from diptych.data.records import Record, Shard
 from diptych.data.regions import Region, from_json
@@ -103,12 +105,15 @@ def dataset_of(
     """The data set in these shards. Without `merge` every record is a picture of its own, as published figures count
     them; with it, records of the same bytes, class and part are one. Errors are those of `open_dataset`."""
     columns, found = columns or Columns(), found or Beside()
-    rows, skipped = _rows(shards, columns, found.labels)
+    rows, skipped, there = _rows(shards, columns, found.labels)
     if not rows:
         said = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise SourceError(f"{name} has no picture that can be read{said}")
-    _check_columns(name, columns, rows)
-    rows, texts = _merged(rows, merge)
+    _check_columns(name, columns, rows, there)
+    read, (rows, texts) = len(rows), _merged(rows, merge)
+    if len(rows) < read:
+        telemetry.notice(f"{name}: {read:,} records are {len(rows):,} pictures; those with the same bytes, class and "
+                         "part are one, with all their captions")
     if all(not row.label for row in rows) and not any(row.captions for row in rows):
         rows = _labelled_by_folder(rows)
     data = _dataset(name, shards, rows, texts, skipped, found.things)
@@ -121,10 +126,11 @@ def dataset_of(
 
 def _rows(
     shards: Sequence[Shard], columns: Columns, names: Sequence[str]
-) -> tuple[list[_Row], list[tuple[str, str]]]:
-    """What the records say, and (id, reason) of those that cannot be read."""
+) -> tuple[list[_Row], list[tuple[str, str]], set[str]]:
+    """What the records say, (id, reason) of those that cannot be read, and which columns there are."""
     places = [(s, i) for s, shard in enumerate(shards) for i in range(len(shard))]
     root = _root([shards[s].name for s, _ in places])
+    there = {column for shard in shards if (column := _caption_column(shard))}
 
     def read(place: tuple[int, int]) -> _Row | tuple[str, str]:
         shard, index = place
@@ -132,8 +138,10 @@ def _rows(
             record = shards[shard].read(index)
         except PictureError as error:
             return f"{shards[shard].name}#{index}", str(error)
+        there.update(record.metadata)
+        own = columns.caption in (None, _caption_column(shards[shard]))
         try:
-            return _row(shard, index, record, columns, names, root)
+            return _row(shard, index, record, columns, names, root, own)
         except ValueError as error:
             return record.key, str(error)
 
@@ -147,10 +155,18 @@ def _rows(
             else:
                 skipped.append(found)
             bar.advance()
-    return rows, skipped
+    return rows, skipped, there
 
 
-def _row(shard: int, index: int, record: Record, columns: Columns, names: Sequence[str], root: str) -> _Row:
+def _caption_column(shard: Shard) -> str | None:
+    """The column that a table's captions come from."""
+    return shard.columns.caption if isinstance(shard, LineShard | RowGroup) else None
+
+
+def _row(
+    shard: int, index: int, record: Record, columns: Columns, names: Sequence[str], root: str, own: bool
+) -> _Row:
+    """With the record's own captions, or those of the column that is asked for."""
     values = {name: _text(value) for name, value in record.metadata.items()}
     label_column = columns.label or next((name for name in LABELS if name in values), None)
     label = values.pop(label_column, "") if label_column else ""
@@ -161,7 +177,7 @@ def _row(shard: int, index: int, record: Record, columns: Columns, names: Sequen
     language = values.pop(columns.language or "language", "")
     regions = from_json(values.pop("regions")) if _are_boxes(values.get("regions", "")) else ()
     captions = [(text, language) for text in (
-        _texts(record.metadata.get(columns.caption)) if columns.caption else record.captions)]
+        record.captions if own or not columns.caption else _texts(record.metadata.get(columns.caption)))]
     negatives: list[tuple[str, str]] = []
     for name in list(values):
         if not columns.caption and (found := _LANGUAGE.fullmatch(name)):
@@ -216,17 +232,16 @@ def _texts(value: Scalar | None) -> list[str]:
     return [t for t in (str(x).strip() for x in (many if isinstance(many, list) else [many])) if t]
 
 
-def _check_columns(name: str, columns: Columns, rows: Sequence[_Row]) -> None:
-    """What was asked for by name has to be there."""
-    there = sorted({name for row in rows for name in row.columns})
+def _check_columns(name: str, columns: Columns, rows: Sequence[_Row], there: Collection[str]) -> None:
+    """What was asked for by name has to be there, with values."""
     filled = {"label": any(r.label for r in rows), "caption": any(r.captions for r in rows),
               "split": any(r.split for r in rows),
               "language": any(language for r in rows for _, language in r.captions)}
     for part, found in filled.items():
         column = getattr(columns, part)
-        if column is not None and not found:
-            raise ValueError(f"{name} has no values in column {column!r} for the {part}; its columns are "
-                             f"{', '.join(there) or 'none'}")
+        if column is not None and not (found and column in there):
+            raise ValueError(f"{name} has no column {column!r} with values for the {part}; there are "
+                             f"{', '.join(sorted(there)) or 'none'}")
 
 
 def _merged(rows: Sequence[_Row], merge: bool) -> tuple[list[_Row], list[_Said]]:

@@ -158,7 +158,7 @@ def _compare(
             _means(outcomes, pairs, again, seed), _statistics(outcomes, pairs, again)):
         if math.isnan(drawn.value) or (part and drawn.count < FEWEST):
             continue
-        half = math.nan if math.isnan(error) else student(Z, drawn.units - 1) * error
+        half = math.nan if math.isnan(error) else student(Z, drawn.freedom) * error
         low, high = np.clip([drawn.value - half, drawn.value + half], -limit, limit).tolist()
         better: Verdict = "better" if (drawn.value > 0) == (outcomes[model].better(name) == "higher") else "worse"
         found.append(Difference(
@@ -179,14 +179,15 @@ def _means(outcomes: Mapping[str, Outcome], pairs: list[Pairing], again: Resampl
     sums, counts = (np.concatenate(column, axis=1) for column in zip(*columns, strict=True))
     for pair, (a, b), total, drawn, p in zip(
             pairs, both, sums.T, again.means(sums, counts), flip_p(sums, seed).tolist(), strict=True):
-        limit = 1.0 if are_shares(a) and are_shares(b) else math.inf
+        share = pair[2] not in outcomes[pair[0]].amounts and are_shares(a) and are_shares(b)
+        limit = 1.0 if share else math.inf
         if drawn.count:
             most = float(np.abs(total).max()) * drawn.units / drawn.count
             yield pair, drawn, _widened(drawn, most or limit), limit, p
 
 
 def _statistics(outcomes: Mapping[str, Outcome], pairs: list[Pairing], again: Resample) -> Iterator[Tested]:
-    drawn = {(model, name): again.statistic(outcomes[model].statistics[name])
+    drawn = {(model, name): again.statistic(outcomes[model].statistics[name], name not in outcomes[model].amounts)
              for model, name in dict.fromkeys((model, name) for *both, name in pairs for model in both)
              if name in outcomes[model].statistics}
     for model, other, name in pairs:
@@ -195,22 +196,22 @@ def _statistics(outcomes: Mapping[str, Outcome], pairs: list[Pairing], again: Re
             less = replace(a, value=a.value - b.value, draws=a.draws - b.draws)
             limit = 1.0 if a.share and b.share else math.inf
             error = _widened(less, limit)
-            yield (model, other, name), less, error, limit, _tail(less.value, error, less.units)
+            yield (model, other, name), less, error, limit, _tail(less, error)
 
 
 def _widened(drawn: Drawn, most: float) -> float:
     """The standard error, as if two more units had differed by `most`, one up and one down. By nothing when no limit is
     known."""
-    return math.sqrt(drawn.error**2 + 2 * (most / max(drawn.worth, 1)) ** 2) if math.isfinite(most) else drawn.error
+    return math.sqrt(drawn.error**2 + 2 * (most / max(drawn.steps, 1)) ** 2) if math.isfinite(most) else drawn.error
 
 
-def _tail(value: float, error: float, units: int) -> float:
+def _tail(less: Drawn, error: float) -> float:
     """Two-sided p of t = value / error (Wallace 1959). Not less than the sign flips of so many units could have."""
-    if not value or math.isnan(error):
+    if not less.value or math.isnan(error):
         return 1.0
-    freedom, t = units - 1, abs(value) / error if error else math.inf
+    freedom, t = less.freedom, abs(less.value) / error if error else math.inf
     z = (8 * freedom + 1) / (8 * freedom + 3) * math.sqrt(freedom * math.log1p(t**2 / freedom))
-    return max(math.erfc(z / math.sqrt(2)), 2.0**-freedom)
+    return max(math.erfc(z / math.sqrt(2)), 2.0 ** (1 - less.units))
 
 
 def _needed(drawn: Drawn) -> int | None:

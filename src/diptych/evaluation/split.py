@@ -54,7 +54,9 @@ class Split:
 def column_of(data: Dataset, name: str) -> Sequence[str]:
     """The values of a column. ValueError that names those that are there."""
     if name not in data.columns:
-        raise ValueError(f"{data.name} has no column {name!r}; it has {', '.join(sorted(data.columns)) or 'none'}")
+        there = ", ".join(sorted(data.columns))
+        raise ValueError(f"{data.name} has no column {name!r} besides its pictures, classes and captions; "
+                         f"{f'the others are {there}' if there else 'it has no others'}")
     return data.columns[name]
 
 
@@ -88,8 +90,9 @@ def split(data: Dataset, labels: Sequence[str], config: SplitConfig) -> Split:
     that training never shows.
     """
     if len(classes := sorted({*labels} - {""})) < 2:
-        raise ValueError(f"a probe tells classes apart, and {data.name} has {len(classes)} with labels ({classes}); "
-                         "give its pictures labels, or name the column that holds them")
+        have = f"only {classes[0]!r}" if classes else "none"
+        raise ValueError(f"a probe tells classes apart, and {data.name} has {have}: give its pictures labels, or name "
+                         "the column that holds them")
     single: list[str] = []
     if config.column is None and COLUMN not in data.columns:
         same = data.same or range(len(data))

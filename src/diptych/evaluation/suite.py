@@ -156,7 +156,7 @@ def _nothing(suite: Suite, data: Dataset, left_out: Mapping[str, str]) -> str:
         have = f"only the class {data.classes[0]!r}" if data.classes else "no classes"
         return (f"{data.name} allows no task of the suite {suite.name!r}, because it has no captions and {have}: give "
                 "a column 'caption' or 'label' with values, name them with --caption and --label, or put the pictures "
-                "into a folder for each class")
+                "into folders, one for each of two classes or more")
     return (f"{data.name} allows no task of the suite {suite.name!r}: "
             f"{'; '.join(f'{task}: {why}' for task, why in left_out.items())}")
 
@@ -251,4 +251,5 @@ def _provenance(suite: Suite, phases: telemetry.Phases, left_out: Mapping[str, s
             versions[package] = version(package)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Provenance(created=now, seed=suite.seed, suite=suite.name, versions=versions, hardware=hardware,
-                      seconds={name: round(seconds, 2) for name, seconds in phases.seconds.items()}, left_out=left_out)
+                      left_out=left_out,
+                      seconds={name: round(seconds, 2) for name, seconds in phases.seconds.items() if seconds >= 0.01})

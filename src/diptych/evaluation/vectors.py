@@ -46,8 +46,7 @@ def embed_dataset(embedder: Embedder, data: Dataset, runtime: str = "", *, keep:
     first = {content: number for number, content in reversed(list(enumerate(contents)))}
     new = [content for content in dict.fromkeys(contents) if content not in kept]
     with ThreadPoolExecutor(_DECODERS) as pool, telemetry.progress(
-            f"{embedder.spec.name}: pictures", len(first), "pictures") as bar:
-        bar.advance(len(first) - len(new))
+            f"{embedder.spec.name}: pictures", len(first), "pictures", len(first) - len(new)) as bar:
         for start in range(0, len(new), BLOCK):
             part = new[start : start + BLOCK]
             whole: dict[str, Picture] = {}
@@ -93,8 +92,9 @@ def embedded(
     embedder: Embedder, data: Dataset, images: Float[np.ndarray, "pictures dim"], runtime: str = "",
     looks: Looks | None = None, *, keep: bool = True,
 ) -> Embedded:
-    """What a task is given: these vectors, and texts that are embedded once. `keep` is as for `embed_dataset`."""
-    kept = _Kept(embedder, runtime, "texts", keep)
+    """What a task is given: these vectors, and texts and pictures that are embedded once, pictures by their pixels.
+    `keep` is as for `embed_dataset`."""
+    kept, drawn = _Kept(embedder, runtime, "texts", keep), _Kept(embedder, runtime, "pixels", keep)
 
     def texts(wanted: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
         if new := [text for text in dict.fromkeys(wanted) if text not in kept]:
@@ -105,7 +105,13 @@ def embedded(
                     bar.advance(len(part))
         return kept.vectors(wanted)
 
-    return Embedded(spec=embedder.spec, data=data, images=images, texts=texts, pictures=embedder.embed_images,
+    def pictures(wanted: Sequence[Picture]) -> Float[np.ndarray, "pictures dim"]:
+        names = [sha256_bytes(f"{picture.mode} {picture.size} ".encode() + picture.tobytes()) for picture in wanted]
+        if new := {name: picture for name, picture in zip(names, wanted, strict=True) if name not in drawn}:
+            drawn.add(list(new), _checked(embedder.embed_images(list(new.values())), embedder))
+        return drawn.vectors(names)
+
+    return Embedded(spec=embedder.spec, data=data, images=images, texts=texts, pictures=pictures,
                     decode=lambda i: decode(data.read(i)), looks=looks or Looks())
 
 

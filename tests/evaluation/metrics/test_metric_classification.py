@@ -80,6 +80,16 @@ def test_average_precision_of_several_labels_is_scikit_learns():
     assert mean_average_precision(scores, relevant)(np.ones(90)) == pytest.approx(by_class.mean())
 
 
+def test_a_mean_average_precision_is_worth_less_than_its_rarest_class():
+    relevant = np.stack([np.arange(40) < 20, np.arange(40) >= 37, np.ones(40, bool), np.zeros(40, bool)], axis=1)
+    scores = relevant + np.arange(40)[:, None] / 100  # all right
+    one = mean_average_precision(scores, relevant)
+    assert one(np.ones(40)) == 1
+    worse = mean_average_precision(np.vstack([scores[:, :2], [-1.0, 9.0]]),
+                                   np.vstack([relevant[:, :2], [False, False]]))
+    assert 1 - worse(np.ones(41)) == pytest.approx(1 / one.worth_of(np.arange(40)))  # a negative before three of three
+
+
 def test_a_label_that_no_sample_has_is_left_out():
     scores = np.array([[0.9, 0.1, 0.3], [0.8, 0.2, 0.2]])
     relevant = np.array([[False, False, True], [True, False, True]])

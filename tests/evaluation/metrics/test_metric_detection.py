@@ -61,7 +61,7 @@ def test_a_figure_is_worth_the_units_of_its_rarer_kind():
     positive = np.arange(10) < 4
     figure = auroc(np.zeros(10), positive)
     assert figure.worth_of(np.arange(10)) == 4
-    assert figure.worth_of(np.array([0, 0, 0, -1, 1, 2, 3, 4, 5, 6])) == 1  # three positives are one unit, one is out
+    assert figure.worth_of(np.array([0, 0, 0, -1, 1, 2, 3, 4, 5, 6])) == 1  # three positives are one group, one is out
     assert figure.worth_of(np.where(positive, -1, np.arange(10))) == 6 and figure.worth_of(np.full(10, -1)) == 0
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ def test_every_table_is_rectangular_and_every_part_is_there():
     assert document.startswith("# siglip2-base-patch16-224, diptych-tiny and mobileclip-s0 on pictograms\n\n")
     assert re.findall("^## (.*)", document, flags=re.MULTILINE) == [
         "Where they stand", "Main figures", "All figures", "Parts of the data, worst first",
-        "Differences between models", "Prompts", "Cost", "Provenance"]
+        "Differences between models", "Since 2026-03-01 10:15", "Prompts", "Cost", "Provenance"]
     for table in tables(document):
         assert len(table) > 2 and len({len(row) for row in table}) == 1
     assert "not a picture 2, too many pixels 1" in document
@@ -34,7 +35,7 @@ def test_the_standing_says_who_is_best_and_what_would_tell():
     assert [row[0] for row in rows] == ["siglip2-base-patch16-224", "diptych-tiny", "mobileclip-s0"]
     assert rows[0][2] == "best" and rows[2][2] == "worse"
     assert re.fullmatch(r"not distinguishable; about [\d,]+ samples would tell", rows[1][2])
-    assert rows[1][3] == "11.2 ms for 1 picture"
+    assert rows[1][3] == "11.2 ms"
 
 
 def test_parts_are_worst_first():
@@ -57,9 +58,20 @@ def test_parts_are_those_of_the_main_figures_and_only_the_worst():
 
 
 def test_what_is_not_there_is_not_written():
-    bare = replace(comparison(), differences=(), costs=(), views=Views(), figures=comparison().figures[:1])
+    whole = comparison()
+    bare = replace(whole, differences=(), costs=(), views=Views(), figures=whole.figures[:1], history=None)
     assert re.findall("^## (.*)", markdown(bare), flags=re.MULTILINE) == [
         "Where they stand", "Main figures", "All figures", "Provenance"]
+
+
+def test_a_history_has_its_changes_and_its_runs():
+    whole = comparison()
+    assert whole.history is not None
+    changes, runs = next((a, b) for a, b in pairwise(tables(markdown(whole))) if b[0][0].strip() == "Run")
+    assert [cell.strip() for cell in changes[0]] == ["Figure", "Model", "Change", "Holm’s p", "It is", "Samples"]
+    assert len(changes) - 2 == len(whole.history.differences) and 0 < len(runs) - 2 <= 20
+    first = markdown(replace(whole, history=replace(whole.history, before="", differences=())))
+    assert "## Since" not in first
 
 
 def test_names_format_nothing():

@@ -1,5 +1,7 @@
 """The verdict in its cases."""
 
+from dataclasses import replace
+
 import pytest
 
 from diptych.evaluation.report.verdict import verdict
@@ -36,8 +38,8 @@ def test_a_clear_lead_that_costs_more():
 def test_a_lead_that_may_be_chance_and_a_cheaper_model_that_is_as_good():
     tests = [difference("b", "a", -0.004, "not distinguishable", needed=21_570), difference("a", "c", 0.13, "better")]
     said = verdict(HEADLINE, figures(b=0.836, a=0.84, c=0.71), tests, costs(a=0.1, b=0.01, c=0.001))
-    assert said[1] == ("It is better than c (by 13.0 points), but b is not distinguishable from it on this data (about "
-                       "22,000 samples would tell).")
+    assert said[1] == ("It is better than c (by 13.0 points), but b is not distinguishable from it in this figure on "
+                       "this data (about 22,000 samples would tell).")
     assert said[2].startswith("Of these b is the fastest: 10.0 ms a picture")
 
 
@@ -57,7 +59,16 @@ def test_one_model_and_nothing_measured():
 
 def test_no_difference_at_all():
     said = verdict(HEADLINE, figures(a=0.84, b=0.84), [difference("a", "b", 0.0, "not distinguishable")], [])
-    assert said[1] == "b is not distinguishable from it on this data."
+    assert said[1] == "b is not distinguishable from it in this figure on this data."
+
+
+def test_what_the_headline_cannot_tell_other_figures_may():
+    level = difference("a", "b", 0.01, "not distinguishable", needed=70)
+    others = [replace(level, name=name, verdict=verdict) for name, verdict in (
+        ("acc@5", "better"), ("ece", "better"), ("brier", "worse"), ("mrr", "not distinguishable"))]
+    said = verdict(HEADLINE, figures(a=0.84, b=0.83), [level, *others], [])
+    assert said[1] == ("b (worse in 2 and better in 1 of 4 other figures) is not distinguishable from it in this "
+                       "figure on this data (about 70 samples would tell).")
 
 
 def test_a_headline_that_nobody_has():

@@ -50,7 +50,13 @@ def mean_average_precision(
         return float(np.mean(known)) if known else float("nan")
 
     mixed = relevant[:, relevant.any(axis=0) & ~relevant.all(axis=0)]
-    return detection.OfKinds(figure=mean, kinds=mixed, worth=each_alike)
+    return detection.OfKinds(figure=mean, kinds=mixed, worth=_worth)
+
+
+def _worth(positives: list[float]) -> float:
+    """One negative more before n positives takes (1/2 + 1/3 + … + 1/(n + 1)) / n from an average precision of 1."""
+    fewest = min(positives)
+    return each_alike(positives) / float((1 / np.arange(2, max(fewest, 1) + 2)).sum())
 
 
 def _check(target: Int[np.ndarray, " samples"], classes: int) -> None:

@@ -4,7 +4,7 @@
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from diptych.evaluation.metrics.sums import OfSums, Sums
+from diptych.evaluation.metrics.sums import OfSums, Sums, each_alike
 
 
 def overlaps(
@@ -36,7 +36,7 @@ def mean_iou(both: Int[np.ndarray, "*pictures classes"], either: Int[np.ndarray,
         return np.divide(shares, there.sum(axis=1), out=np.full(len(sums), np.nan), where=there.any(axis=1))
 
     return OfSums(cell=np.zeros(len(both), np.int64), columns=np.concatenate([both, either], axis=1).astype(np.float64),
-                  figure=figure)
+                  figure=figure, worth=each_alike, mass=either.astype(np.float64))
 
 
 def rmse(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from diptych.evaluation.metrics.sums import Worth, of_kinds
+from diptych.evaluation.metrics.sums import Worth, worth_of_kinds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,11 +33,10 @@ class OfKinds:
         """The figure for these weights."""
         return self.figure(weights)
 
-    def worth_of(self, unit: Int[np.ndarray, " samples"]) -> float:
-        """Of how many units it is a mean; −1 is no unit."""
-        units = int(unit.max(initial=-1)) + 1
-        count = [(np.bincount(unit[kind & (unit >= 0)], minlength=units) > 0).sum() for kind in self.kinds.T]
-        return of_kinds(np.array(count, np.int64), self.worth)
+    def worth_of(self, group: Int[np.ndarray, " samples"]) -> float:
+        """Of how many groups it is a mean; −1 is none."""
+        rows = np.flatnonzero(group >= 0)
+        return worth_of_kinds(self.kinds[rows].astype(np.float64), group[rows], self.worth)
 
 
 def auroc(score: Float[np.ndarray, " samples"], positive: Bool[np.ndarray, " samples"]) -> OfKinds:

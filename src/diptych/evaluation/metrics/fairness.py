@@ -71,7 +71,8 @@ def association_bias(
         return np.divide((weight * np.nan_to_num(effects)).sum(axis=1), total, out=np.full(len(sums), np.nan),
                          where=total > 0)
 
-    return OfSums(cell=family, columns=np.stack([*columns, centred**2], axis=1), figure=figure)
+    return OfSums(cell=family, columns=np.stack([*columns, centred**2], axis=1), figure=figure,
+                  mass=np.ones((len(family), 1)))
 
 
 def worst_group(values: Float[np.ndarray, " samples"], group: Int[np.ndarray, " samples"]) -> OfSums:

@@ -5,7 +5,8 @@ are linear in the weights: those of all draws are one matrix product.
 
 How much one more sample could change a figure depends on how many there are where it would count most: a mean by one
 in their number, a mean over classes by one in so many of the rarest class, divided by the classes. `worth` says of how
-many samples a figure is a mean in this sense.
+many samples, or groups of them, a figure is a mean in this sense. Groups of unequal size are fewer than they are many:
+(Σ w)² / Σ w² of their weights (Kish 1965).
 """
 
 from collections.abc import Callable
@@ -15,19 +16,24 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Sums = Float[np.ndarray, "draws cells columns"]
-Worth = Callable[[list[int]], float]
-"""How many units have a sample of each kind, of the kinds that any has → of how many the figure is a mean."""
+Worth = Callable[[list[float]], float]
+"""How many groups of one size have each kind of sample, of the kinds that there are → of how many it is a mean."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OfSums:
     """`columns` of the samples are summed in each cell (a class, a language, a bin); `cell` says in which, −1 in none.
-    `figure` makes of the sums of each draw its figure, NaN where there is nothing to compute it of. """
+    `figure` makes of the sums of each draw its figure, NaN where there is nothing to compute it of.
+
+    `worth` makes of the number of groups in each cell, where a sample weighs what its last column says, that of which
+    the figure is a mean; `mass` gives the weights where cells are not the kinds that matter.
+    """
 
     cell: Int[np.ndarray, " samples"]
     columns: Float[np.ndarray, "samples columns"]
     figure: Callable[[Sums], Float[np.ndarray, " draws"]]
     worth: Worth = sum
+    mass: Float[np.ndarray, "samples kinds"] | None = None
 
     @property
     def cells(self) -> int:
@@ -39,12 +45,15 @@ class OfSums:
         weights = np.ones(len(self.cell)) if weights is None else weights
         return float(self.figure(self.sums(np.zeros(len(weights), np.int64), 1, weights))[0])
 
-    def worth_of(self, unit: Int[np.ndarray, " samples"]) -> float:
-        """Of how many units it is a mean; −1 is no unit."""
-        there = (self.cell >= 0) & (unit >= 0)
-        places = np.unique(unit[there] * self.cells + self.cell[there])
-        count = np.bincount(places % self.cells) if len(places) else np.zeros(0, np.int64)
-        return of_kinds(count, self.worth)
+    def worth_of(self, group: Int[np.ndarray, " samples"]) -> float:
+        """Of how many groups it is a mean; −1 is none."""
+        rows = np.flatnonzero((self.cell >= 0) & (group >= 0))
+        if self.mass is not None:
+            return worth_of_kinds(self.mass[rows], group[rows], self.worth)
+        place, at = np.unique(group[rows] * self.cells + self.cell[rows], return_inverse=True)
+        mass = np.bincount(at, self.columns[rows, -1], len(place))
+        of = place % max(self.cells, 1)
+        return _worth(np.bincount(of, mass), np.bincount(of, mass**2), self.worth)
 
     def sums(
         self, unit: Int[np.ndarray, " samples"], units: int, weights: Float[np.ndarray, " samples"] | None = None
@@ -90,15 +99,22 @@ def mean_of_means(values: Float[np.ndarray, " samples"], cell: Int[np.ndarray, "
         there, means, 0).sum(axis=1) / there.sum(axis=1))
 
 
-def each_alike(units: list[int]) -> float:
+def each_alike(groups: list[float]) -> float:
     """What a mean over kinds is worth: as many as if all had so few as the rarest."""
-    return len(units) * min(units)
+    return len(groups) * min(groups)
 
 
-def of_kinds(units: Int[np.ndarray, " kinds"], worth: Worth) -> float:
-    """`worth` of the kinds that any unit has; 0 without."""
-    known = units[units > 0].tolist()
-    return worth(known) if known else 0.0
+def worth_of_kinds(
+    mass: Float[np.ndarray, "samples kinds"], group: Int[np.ndarray, " samples"], worth: Worth = sum
+) -> float:
+    """`worth` of how many groups there are of each kind, by how much of it the samples have."""
+    sums = np.array([np.bincount(group, column) for column in mass.T]).reshape(mass.shape[1], -1)
+    return _worth(sums.sum(axis=1), (sums**2).sum(axis=1), worth)
+
+
+def _worth(total: np.ndarray, squares: np.ndarray, worth: Worth) -> float:
+    there = squares > 0
+    return worth((total[there] ** 2 / squares[there]).tolist()) if there.any() else 0.0
 
 
 def _means(sums: Sums) -> Float[np.ndarray, "draws cells"]:

@@ -7,6 +7,8 @@ from diptych.evaluation.report import words
 from diptych.evaluation.report.ranking import Key, against, badness, by_key, fastest, main_keys, order, ranked, smallest
 from diptych.evaluation.result import Comparison, Cost, Difference, Figure
 
+RUNS = 20
+"""So many of the newest points of a history."""
 WORST = 10
 """So many parts of the data are listed; a comparison in 36 languages would be 3,000 lines."""
 MARKS = {"better": " ▲", "worse": " ▼", "not distinguishable": " ≈"}
@@ -17,7 +19,8 @@ def markdown(comparison: Comparison) -> str:
     names = words.listing(text(model.name) for model in comparison.models)
     parts = [f"# {names} on {text(comparison.data.name)}", " ".join(map(text, comparison.sentences)),
              *_standing(comparison), *_main(comparison), *_every(comparison), *_slices(comparison),
-             *_differences(comparison), *_prompts(comparison), *_costs(comparison), *_provenance(comparison)]
+             *_differences(comparison), *_history(comparison), *_prompts(comparison), *_costs(comparison),
+             *_provenance(comparison)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -45,14 +48,15 @@ def _standing(comparison: Comparison) -> list[str]:
         figure, difference = figures.get(model), differences.get((model, (task, name, "")))
         said = "best" if model == best and figure else words.verdict(difference) if difference else "not tested"
         rows.append([text(model), _marked(figure, None), said, *_taken(costs.get(model))])
-    columns = ["Model", text(words.spoken(name)), "Against the best", "Time a batch", "Peak memory"]
+    columns = ["Model", text(words.spoken(name)), "Against the best", "Time a picture", "Peak memory"]
     return ["## Where they stand", _table(columns, rows)]
 
 
 def _taken(cost: Cost | None) -> list[str]:
     rate = smallest(cost) if cost else None
-    time = f"{words.duration(rate.p50_s)} for {words.plural(rate.batch, 'picture')}" if rate else words.NONE
-    return [time, words.size(cost.peak_memory) if cost else words.NONE]
+    of = f" for {rate.batch} pictures" if rate and rate.batch > 1 else ""
+    return [words.duration(rate.p50_s) + of if rate else words.NONE,
+            words.size(cost.peak_memory) if cost else words.NONE]
 
 
 def _main(comparison: Comparison) -> list[str]:
@@ -121,6 +125,23 @@ def _differences(comparison: Comparison) -> list[str]:
                                                      "Samples needed", "Samples"], rows)]
 
 
+def _history(comparison: Comparison) -> list[str]:
+    """What has changed since the run before, and the main figures run by run."""
+    history = comparison.history
+    if history is None or not history.before:
+        return []
+    said = [f"## Since {text(history.before[:16].replace('T', ' '))}"]
+    if history.differences:
+        said.append(_table(["Figure", "Model", "Change", "Holm’s p", "It is", "Samples"], [
+            [_name((d.task, d.name, "")), text(d.model), words.change(d), words.probability(d.p_holm), d.verdict,
+             words.count(d.count)] for d in history.differences]))
+    said.append(_table(["Run", "Model", "Figure", "Value"], [
+        [text(point.created[:19].replace("T", " ")), text(point.model), _name((point.task, point.name, "")),
+         words.value(point.value, point.name) + " " + words.interval(point.low, point.high, point.name)]
+        for point in history.trend[-RUNS:]]))
+    return said
+
+
 def _prompts(comparison: Comparison) -> list[str]:
     own: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for each in comparison.views.templates:
@@ -131,8 +152,9 @@ def _prompts(comparison: Comparison) -> list[str]:
         values = [value for value, _ in found]
         (low, worst), (high, best) = min(found), max(found)
         spread = words.amount(stdev(values), name) if len(values) > 1 else words.NONE
+        ends = [f"{text(best)}: {words.value(high, name)}", f"{text(worst)}: {words.value(low, name)}"]
         rows.append([text(model), text(words.spoken(name)), words.value(fmean(values), name), spread,
-                     f"{text(best)}: {words.value(high, name)}", f"{text(worst)}: {words.value(low, name)}"])
+                     *(ends if high > low else ["all alike"] * 2)])
     return ["## Prompts", _table(["Model", "Figure", "Mean", "Deviation", "Best", "Worst"], rows)] if rows else []
 
 
@@ -152,7 +174,7 @@ def _fastest(cost: Cost, what: str) -> str:
 
 def _provenance(comparison: Comparison) -> list[str]:
     run, data = comparison.provenance, comparison.data
-    counts = ", ".join(f"{words.count(count)} {text(words.spoken(name))}" for name, count in data.counts.items())
+    counts = ", ".join(text(words.counted(count, words.spoken(name))) for name, count in data.counts.items())
     lines = [f"Data: {text(data.name)} {text(data.revision)}".rstrip() + f" ({counts}), SHA-256 {text(data.sha256)}",
              *(f"{text(model.name)}: {text(model.fingerprint)}, {text(model.runtime)}, {text(model.precision)}"
                for model in comparison.models),

@@ -1,6 +1,6 @@
 """The verdict in at most three sentences: who leads, how sure that is, and what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from diptych.evaluation.report import words
 from diptych.evaluation.report.ranking import Trade, against, ranked, trades
@@ -21,7 +21,9 @@ def verdict(
     worse = [d for d in tested if d.verdict == "worse"]
     unclear = [d for d in tested if d.verdict == "not distinguishable"]
     level = [best.model, *(d.model for d in unclear)]
-    sentences = (_lead(best, alone=len(order) == 1), _certainty(worse, unclear),
+    elsewhere = {d.model: _elsewhere([other for (model, key), other in versus.items()
+                                      if model == d.model and key != (*headline, "")]) for d in unclear}
+    sentences = (_lead(best, alone=len(order) == 1), _certainty(worse, unclear, elsewhere),
                  _price(trades(headline, figures, costs), level))
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -32,15 +34,24 @@ def _lead(best: Figure, *, alone: bool) -> str:
     return f"{best.model} reaches {reached} in {name}." if alone else f"{best.model} leads in {name}: {reached}."
 
 
-def _certainty(worse: Sequence[Difference], unclear: Sequence[Difference]) -> str:
+def _elsewhere(others: Sequence[Difference]) -> str:
+    """What the other figures say of a model against the leader, "" where they do not tell them apart either."""
+    counts = [(way, sum(d.verdict == way for d in others)) for way in ("worse", "better")]
+    found = [f"{way} in {count}" for way, count in counts if count]
+    return f"{words.listing(found)} of {words.plural(len(others), 'other figure')}" if found else ""
+
+
+def _certainty(worse: Sequence[Difference], unclear: Sequence[Difference], elsewhere: Mapping[str, str]) -> str:
     if len(worse) > 3:
         beaten = f"{len(worse)} others, the nearest by {_by(min(worse, key=lambda d: abs(d.value)))}"
     else:
         beaten = words.listing(f"{d.model} (by {_by(d)})" for d in worse) if worse else ""
-    level = words.listing(d.model for d in unclear) if unclear else ""
+    level = words.listing(f"{d.model} ({more})" if (more := elsewhere[d.model]) else d.model
+                          for d in unclear) if unclear else ""
     known = [d for d in unclear if d.needed is not None]
     enough = words.needed(max(known, key=lambda d: d.needed or 0)) if known else ""
-    doubt = f"{level} {'is' if len(unclear) == 1 else 'are'} not distinguishable from it on this data" if level else ""
+    verb = "is" if len(unclear) == 1 else "are"
+    doubt = f"{level} {verb} not distinguishable from it in this figure on this data" if level else ""
     doubt += f" ({enough})" if doubt and enough else ""
     if beaten and doubt:
         return f"It is better than {beaten}, but {doubt}."

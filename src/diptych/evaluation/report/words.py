@@ -125,6 +125,12 @@ def plural(number: int, one: str, many: str | None = None) -> str:
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
 
 
+def counted(number: int, many: str) -> str:
+    """1 class, 2 classes: `many` is a regular plural."""
+    one = many.removesuffix("es") if many.endswith("sses") else many.removesuffix("s")
+    return plural(number, one, many)
+
+
 def _points(number: float, name: str) -> str:
     return "" if not is_share(name) else " point" if f"{abs(100 * number):.1f}" == "1.0" else " points"
 

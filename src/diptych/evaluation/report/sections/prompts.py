@@ -27,8 +27,9 @@ def _figure(comparison: Comparison, templates: Sequence[Template]) -> Html:
         own = sorted((each for each in templates if each.model == model), key=lambda each: each.value)
         if own:
             spreads.append([badge(look), *_spread([each.value for each in own], name)])
-            extremes.append([badge(look), *(content(h("q", each.template), h("small", words.value(each.value, name)))
-                                            for each in (own[-1], own[0]))])
+            ends = [content(h("q", each.template), h("small", words.value(each.value, name)))
+                    for each in (own[-1], own[0])] if own[0].value < own[-1].value else ["all alike"] * 2
+            extremes.append([badge(look), *ends])
     chart = charts.prompts(templates, all_looks, f"{words.spoken(name)} with each prompt alone, by model")
     caption = h("figcaption", "A tick is one prompt used alone, the mark the mean of them.")
     return content(
