@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from diptych.evaluation.metrics import detection
+from diptych.evaluation.metrics.classification import mean_per_class_recall
+from diptych.evaluation.metrics.fairness import worst_group
 from diptych.evaluation.outcome import Outcome
 from diptych.evaluation.significance import EXACT, FLIPS, difference, differences_of, flip_p, holm
 
@@ -303,6 +306,29 @@ def test_intervals_of_differences_of_groups_cover_the_truth():
         found = compared(*(outcome({"x": x.astype(float)}, groups=groups) for x in (a, b)), draws=200, seed=seed)
         hits += found.low <= 0.15 <= found.high
     assert hits >= 930
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("positives", "areas"), [(50, (0.9, 0.8)), (10, (0.9, 0.8)), (10, (0.8, 0.8))])
+def test_intervals_of_differences_of_aurocs_cover_the_truth(positives, areas):
+    rng, hits, label = np.random.default_rng(0), 0, np.arange(100) < positives
+    for seed in range(300):
+        alike = rng.normal(size=100)
+        pair = [outcome(n=100, statistics={"x": detection.auroc(
+            (alike + rng.normal(size=100)) / math.sqrt(2) + math.sqrt(2) * stats.norm.ppf(area) * label, label)})
+            for area in areas]
+        found = compared(*pair, draws=200, seed=seed)
+        hits += found.low <= areas[0] - areas[1] <= found.high
+    assert hits >= 0.91 * 300  # of 95%, three standard errors less
+
+
+def test_where_nothing_differs_a_rare_class_leaves_more_room_than_a_rare_group():
+    label = (np.arange(300) < 10).astype(int)
+    for made, steps, freedom in ((mean_per_class_recall, 20, 19), (worst_group, 300, 9)):
+        pair = [outcome(n=300, statistics={"x": made(np.ones(300), label)}) for _ in MODELS]
+        found = compared(*pair)
+        half = stats.t.ppf(0.975, freedom) * math.sqrt(2) / steps
+        assert (found.low, found.high) == pytest.approx((-half, half), rel=0.01)
 
 
 def test_what_holm_does_not_tell_needs_more_samples_than_there_are():

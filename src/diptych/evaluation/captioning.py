@@ -3,8 +3,8 @@
 The COCO protocol (arXiv 1504.00325): all captions of a picture are its references. Words are runs of letters, digits
 and marks in lower case; of scripts without spaces every character is one. COCO's own tokenizer, a Java program, parts
 words at other places ("don't" is "do" and "n't" there), so that published numbers differ a little. METEOR is NLTK's, of
-2007 (Lavie and Agarwal: words, stems, synonyms), for English captions where NLTK's WordNet is there; COCO's is 1.5,
-which has learned weights and paraphrases.
+2007 (Lavie and Agarwal: words, stems, synonyms), for captions that are English or name no language, where NLTK's
+WordNet is there; COCO's is 1.5, which has learned weights and paraphrases.
 """
 
 from collections.abc import Sequence

@@ -6,11 +6,13 @@ both models' draws of one bootstrap.
 
 A difference's interval is ± t · √(error² + 2 m² / n²): as if of n units one more had gained and one more lost as much,
 m, as the one that differs most, which is what Bonett and Price (2012) do for shares. So it has a width where no unit
-differs; then, and for statistics that are shares, m is 1. A statistic's n is what it is worth (`metrics/sums.py`).
+differs; then, and for statistics that are shares, m is 1. The n of a mean over classes is what it is worth
+(`metrics/sums.py`), and so is that of the degrees of freedom of every statistic.
 
 In simulations of 30 to 1,000 samples and of 20 to 200 groups, with 2% to 40% of samples that tell the models apart, it
 held the true difference of shares in at least 94% of data sets; that of AUROCs with 50 of 100 samples positive in 97%,
-with 10 of 100 in 87%. p is below 5% in 5% of data sets without a difference, less often where few samples differ.
+with 10 of 100 in 94%; that of balanced accuracies of .97 and .9 with 10 of 300 in a class in all. p is below 5% in 5%
+of data sets without a difference, less often where few samples differ.
 """
 
 import math
