@@ -1,6 +1,5 @@
 """What models say of pictures: the figures are the libraries', a parrot scores nothing, who cannot speak is told."""
 
-import os
 import shutil
 import warnings
 from dataclasses import replace
@@ -45,7 +44,7 @@ def no_synonyms(monkeypatch):
 @pytest.fixture
 def wordnet(tmp_path, monkeypatch):
     """Debian's WordNet as NLTK reads it."""
-    if not (WORDNET / "index.sense").exists() and not os.environ.get("CI"):
+    if not (WORDNET / "index.sense").exists():
         pytest.skip("no WordNet: apt-get install wordnet-base wordnet-sense-index")
     folder = tmp_path / "corpora" / "wordnet"
     shutil.copytree(WORDNET, folder)
