@@ -79,6 +79,8 @@ def test_who_says_the_truth_is_best_and_the_figures_are_the_librarys():
     weights = np.array([0.0, 2.0] * 15)
     assert found.figure("bleu@4", weights) == pytest.approx(1)  # of what was drawn alone
     assert np.isnan(found.figure("bleu@4", 0 * weights))
+    parts = np.random.default_rng(0).exponential(size=30)  # a draw weighs captions by parts
+    assert found.figure("bleu@4", parts / 100) == pytest.approx(found.figure("bleu@4", parts), rel=1e-3)
 
 
 @pytest.mark.slow
