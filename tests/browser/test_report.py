@@ -14,6 +14,8 @@ from comparisons import comparison
 from diptych.evaluation.report.files import write_report
 from diptych.evaluation.result import Cell, Confusion
 
+DECODED = "all => Promise.all(all.map((img) => img.decode().then(() => img)))"
+"""Pictures as soon as they are there, as a promise."""
 TABS = ["Overview", "History", "Quality", "Pictures", "Prompts", "Calibration", "Domains", "Fairness", "Cost",
         "Provenance"]
 A, B, C = "siglip2-base-patch16-224", "diptych-tiny", "mobileclip-s0"
@@ -115,8 +117,7 @@ def test_a_cell_of_the_confusion_matrix_shows_its_pictures(show, report, whole):
     expect(shown.get_by_role("heading")).to_have_text(f"{cell.true} taken for {cell.predicted}")
     expect(button).to_have_attribute("aria-pressed", "true")
     assert shown.get_by_role("img").evaluate_all("all => all.map((each) => each.alt)") == list(cell.ids)
-    assert shown.get_by_role("img").evaluate_all(
-        "all => Promise.all(all.map((each) => each.decode())).then(() => all.every((each) => each.naturalWidth === 96))")
+    assert shown.get_by_role("img").evaluate_all(DECODED + ".then((all) => all.every((each) => each.naturalWidth === 96))")
     page.locator("#pairs").get_by_role("button").first.click()
     expect(shown.get_by_role("heading")).to_have_text(f"{wrong[0].true} taken for {wrong[0].predicted}")
 
@@ -210,7 +211,7 @@ def test_tall_and_wide_pictures_are_shown_whole(show, whole, tmp_path):
     thumbnails = {id_: shapes[number % 2] for number, id_ in enumerate(whole.views.thumbnails)}
     page = show(of_pictures(whole, tmp_path, thumbnails=thumbnails) + "#pictures")
     expect(page.locator(".frame img:visible").first).to_be_visible()
-    assert page.locator(".frame img:visible").evaluate_all("""all => Promise.all(all.map((img) => img.decode())).then(() => all.every((img) => {
+    assert page.locator(".frame img:visible").evaluate_all(DECODED + """.then((all) => all.every((img) => {
         const [a, b] = [img, img.closest('.frame')].map((each) => each.getBoundingClientRect());
         return a.height > 0 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1 && a.right <= b.right + 1;
     }))""")
