@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     any(map(exported.missing_packages, ("onnxruntime", "openvino"))),
     reason=f"needs {', '.join(NEEDED)}: pip install 'diptych[onnx,openvino]'")]
 
-BF16 = pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="needs a CPU that multiplies bfloat16")
+BF16 = pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(),
+                          reason="needs a CPU with AVX-512 BF16: Intel from Sapphire Rapids, AMD from Zen 4")
 
 # as in test_packed.py: narrow towers with large random weights
 LEAST = {"fp32": 1 - 1e-6, "bf16": 0.998, "int8": 0.99}

@@ -30,7 +30,8 @@ from diptych.models.vit import Vit
 
 pytestmark = pytest.mark.skipif(not packed.available(), reason="this build of torch has no oneDNN; take one for x86")
 
-VNNI = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="int8 by torch needs a CPU with AVX-512 VNNI")
+VNNI = pytest.mark.skipif(not torch.cpu._is_vnni_supported(),
+                          reason="needs a CPU with AVX-512 VNNI: Intel from Ice Lake, AMD from Zen 4")
 
 SMALL = {"image_size": 32, "patch_size": 8, "width": 48, "layers": 2, "heads": 3, "mlp_width": 80}
 PIXELS = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -162,7 +162,8 @@ def test_the_pictures_that_decide_are_always_the_same_and_all_different(side):
 @pytest.mark.parametrize("family", [siglip_towers, clip_towers, tiny_towers, naflex_towers])
 @pytest.mark.parametrize("precision", ["fp32", "bf16",
                                        pytest.param("int8", marks=pytest.mark.skipif(
-                                           not torch.cpu._is_vnni_supported(), reason="needs AVX-512 VNNI"))])
+                                           not torch.cpu._is_vnni_supported(),
+                                           reason="needs a CPU with AVX-512 VNNI: Intel from Ice Lake, AMD Zen 4"))])
 def test_torch_in_each_precision(home, family, precision):
     """Bounds as in test_packed.py, where their reason is."""
     exact = embedder_of(family())

@@ -139,7 +139,7 @@ def _rows(
         except PictureError as error:
             return f"{shards[shard].name}#{index}", str(error)
         there.update(record.metadata)
-        own = columns.caption in (None, _caption_column(shards[shard]))
+        own = not columns.caption or columns.caption == _caption_column(shards[shard])
         try:
             return _row(shard, index, record, columns, names, root, own)
         except ValueError as error:
@@ -177,7 +177,7 @@ def _row(
     language = values.pop(columns.language or "language", "")
     regions = from_json(values.pop("regions")) if _are_boxes(values.get("regions", "")) else ()
     captions = [(text, language) for text in (
-        record.captions if own or not columns.caption else _texts(record.metadata.get(columns.caption)))]
+        record.captions if own else _texts(record.metadata.get(columns.caption or "")))]
     negatives: list[tuple[str, str]] = []
     for name in list(values):
         if not columns.caption and (found := _LANGUAGE.fullmatch(name)):

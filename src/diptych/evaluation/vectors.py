@@ -4,7 +4,7 @@ run again, it goes on with the block it was at.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -129,25 +129,22 @@ class _Kept:
         self._dim = embedder.spec.dim
         self._blocks: list[Float[np.ndarray, "block dim"]] = []
         self._place: dict[str, tuple[int, int]] = {}
-        self.broken: dict[str, str] = {}
         for told in sorted(folder.glob("*.json")) if keep else ():
             block = json.loads(told.read_text(encoding="utf-8"))
-            self._know(block["of"], np.load(told.with_suffix(".npy"), mmap_mode="r"), block["broken"])
+            self._know(block["of"], np.load(told.with_suffix(".npy"), mmap_mode="r"))
 
     def __contains__(self, name: str) -> bool:
         return name in self._place
 
-    def add(
-        self, names: Sequence[str], vectors: Float[np.ndarray, "block dim"], broken: Mapping[str, str] | None = None
-    ) -> None:
-        """Keep them; `broken` says why some have no vector."""
+    def add(self, names: Sequence[str], vectors: Float[np.ndarray, "block dim"]) -> None:
+        """Keep them."""
         if self._folder is not None:
-            told = json.dumps({"of": list(names), "broken": dict(broken or {})})
+            told = json.dumps({"of": list(names)})
             file = self._folder / sha256_bytes(told.encode())[:24]
             with atomic_write(file.with_suffix(".npy")) as stream:
                 np.save(stream, vectors)
             write_text(file.with_suffix(".json"), told)
-        self._know(names, vectors, broken or {})
+        self._know(names, vectors)
 
     def vectors(self, names: Sequence[str]) -> Float[np.ndarray, "names dim"]:
         """Of each, in this order."""
@@ -157,10 +154,9 @@ class _Kept:
             out[number] = self._blocks[block][row]
         return out
 
-    def _know(self, names: Sequence[str], vectors: np.ndarray, broken: Mapping[str, str]) -> None:
+    def _know(self, names: Sequence[str], vectors: np.ndarray) -> None:
         self._place |= {name: (len(self._blocks), row) for row, name in enumerate(names)}
         self._blocks.append(vectors)
-        self.broken |= broken
 
 
 def _decoded(data: Dataset, number: int) -> Picture | str:

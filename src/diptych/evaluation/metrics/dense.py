@@ -1,6 +1,5 @@
 """Maps of labels and of depths against true ones. What comes picture by picture can be drawn anew and sliced."""
 
-
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 

@@ -137,7 +137,7 @@ def _history(comparison: Comparison) -> list[str]:
              words.count(d.count)] for d in history.differences]))
     said.append(_table(["Run", "Model", "Figure", "Value"], [
         [text(point.created[:19].replace("T", " ")), text(point.model), _name((point.task, point.name, "")),
-         words.value(point.value, point.name) + " " + words.interval(point.low, point.high, point.name)]
+         words.with_interval(point)]
         for point in history.trend[-RUNS:]]))
     return said
 

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from diptych.evaluation.result import Difference, Figure
+from diptych.evaluation.result import Difference, Figure, Point
 
 NONE = "–"
 NOT_SHARES = re.compile(r"rmse|skew|cider|brier|cosine|ratio|rank|loss|distance|association|_ms$")
@@ -35,7 +35,7 @@ def interval(low: float, high: float, name: str) -> str:
     return f"{_bare(low, name)}{between}{_bare(high, name)}"
 
 
-def with_interval(figure: Figure) -> str:
+def with_interval(figure: Figure | Point) -> str:
     """84.1% (81.9–86.2)."""
     around = interval(figure.low, figure.high, figure.name)
     return value(figure.value, figure.name) + (f" ({around})" if around else "")
